@@ -2,7 +2,12 @@ r"""The $\ell_q$ quasi-norms of a profile and of its tails, in log space.
 
 $(\sum |w_i|^q)^{1/q}$ overflows for small q (4096 ones at q = 0.01 give e^831), and "all minus head" loses the
 tail; so every sum here is a logarithm, and tails are summed from the small end.
+
+What only needs power sums takes anything with `d`, `nonzero`, `log_max` and `log_power_sum(p)`: a `Profile`, or
+the table of all neurons of a tensor (`lqtheory.measure.NeuronSums`), which gives one value per neuron.
 """
+
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float64
@@ -12,36 +17,40 @@ from ._checks import check_exponent
 from .profile import Profile
 
 
-def log_power_sum(profile: Profile, p: float) -> float:
+class PowerSums(Protocol):
+    """The magnitudes of one set of weights (numbers) or of many (arrays, one entry per set)."""
+
+    @property
+    def d(self) -> Any: ...
+    @property
+    def nonzero(self) -> Any: ...
+    @property
+    def log_max(self) -> Any: ...
+    def log_power_sum(self, p: float) -> Any: ...
+
+
+def log_power_sum(profile: PowerSums, p: float) -> Any:
     r"""$\log \sum_i |w_i|^p$ for 0 <= p < inf, with $0^0 = 0$ so that p = 0 counts the non-zeros, Definition 2.
 
     -inf for w = 0.
 
-    >>> np.exp(log_power_sum(Profile.of([2, -7, 0, 1]), 0))
-    np.float64(3.0)
+    >>> float(np.exp(log_power_sum(Profile.of([2, -7, 0, 1]), 0)))
+    3.0
     """
-    check_exponent(p, "p", include_ends=True)
-    kept = profile.magnitudes > 0
-    if not kept.any():
-        return -np.inf
-    terms = p * profile.log_magnitudes[kept]
-    top = terms[-1]
-    return float(top + np.log(np.sum(profile.counts[kept] * np.exp(terms - top))))
+    return profile.log_power_sum(check_exponent(p, "p", include_ends=True))
 
 
-def log_lq_norm(profile: Profile, q: float) -> float:
+def log_lq_norm(profile: PowerSums, q: float) -> Any:
     r"""$\log \|w\|_q = \frac1q \log \sum_i |w_i|^q$ for 0 < q <= inf, Definition 2; -inf for w = 0.
 
     >>> log_lq_norm(Profile.of(np.ones(4096)), 0.01)
     831.776616672
     """
     check_exponent(q)
-    if np.isinf(q):
-        return float(profile.log_magnitudes[-1])
-    return log_power_sum(profile, q) / q
+    return profile.log_max if np.isinf(q) else profile.log_power_sum(q) / q
 
 
-def lq_norm(profile: Profile, q: float) -> float:
+def lq_norm(profile: PowerSums, q: float) -> Any:
     r"""$\|w\|_q = (\sum_i |w_i|^q)^{1/q}$ for 0 < q <= inf, Definition 2: a norm for q >= 1, a quasi-norm below.
 
     `inf` where the value leaves float64: use `log_lq_norm` there.
@@ -50,7 +59,7 @@ def lq_norm(profile: Profile, q: float) -> float:
     (9.0, 5.0, 4.0)
     """
     with np.errstate(over="ignore"):
-        return float(np.exp(log_lq_norm(profile, q)))
+        return plain(np.exp(log_lq_norm(profile, q)))
 
 
 def log_tail_power_sum(profile: Profile, s: ArrayLike, p: float) -> Float64[np.ndarray, "*s"]:
@@ -83,3 +92,8 @@ def tail_norm(profile: Profile, s: ArrayLike, p: float) -> Float64[np.ndarray, "
         group = np.searchsorted(profile.below, rest, side="left") - 1
         return np.where(group >= 0, profile.magnitudes[np.clip(group, 0, None)], 0.0)
     return np.exp(log_tail_power_sum(profile, s, p) / p)
+
+
+def plain(x: Any) -> Any:
+    """A Python float for a single value, an array for many."""
+    return float(x) if np.ndim(x) == 0 else x

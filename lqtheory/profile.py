@@ -2,21 +2,22 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
-from ._checks import check_finite
+from ._checks import check_count, check_finite
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Profile:
     r"""Magnitudes $0 \le a_{(1)} \le \dots \le a_{(m)}$, each shared by `counts` weights, Definition 1.
 
-    A vector gives one magnitude per weight and is exact. A histogram (`lqtheory.histogram`) gives two
+    A vector gives one magnitude per weight and is exact. A histogram (`lqtheory.histogram`) gives at most two
     magnitudes per bin, chosen so that the number, the sum and the sum of squares of the weights in the bin are
-    kept; `exact` then says whether every bin holds a single magnitude.
+    kept; `exact` then says whether no bin had to be summarised.
 
     >>> profile = Profile.of([3, -1, 0])
     >>> profile.magnitudes, profile.d, profile.nonzero
@@ -33,10 +34,28 @@ class Profile:
         magnitudes = np.sort(np.abs(check_finite(w)), axis=None)
         return cls(magnitudes, np.ones(magnitudes.size))
 
+    @classmethod
+    def gaussian(cls, d: int, bins: int = 4096) -> "Profile":
+        r"""The profile that d independent standard Gaussian weights have on average, Definition 18.
+
+        The half-normal law cut into min(d, bins) pieces of equal probability; each piece keeps its number, mean
+        and variance, all in closed form, as a pair of magnitudes. It is the baseline that lets an index be read.
+        """
+        m = min(check_count(d, "d", 1, 2**62), bins)
+        law = NormalDist()
+        edges = np.array([law.inv_cdf((1 + k / m) / 2) for k in range(m)])
+        density = np.append(np.exp(-(edges**2) / 2) * np.sqrt(2 / np.pi), 0.0)
+        moment = np.append(edges * density[:-1], 0.0)
+        mean = -np.diff(density) * m
+        spread = np.sqrt(np.maximum(1 - np.diff(moment) * m - mean**2, 0.0))
+        low = np.maximum(mean - spread, 0.0)
+        atoms = np.column_stack([low, 2 * mean - low]).ravel()
+        return cls(np.sort(atoms), np.full(2 * m, d / (2 * m)), exact=False)
+
     @property
     def d(self) -> int:
         """How many weights."""
-        return round(float(self.counts.sum()))
+        return round(float(self.below[-1]))
 
     @property
     def nonzero(self) -> int:
@@ -49,9 +68,9 @@ class Profile:
         return round(float(self.counts[self.magnitudes == 0].sum()))
 
     @property
-    def max(self) -> float:
-        """The largest magnitude."""
-        return float(self.magnitudes[-1])
+    def log_max(self) -> float:
+        """Logarithm of the largest magnitude; -inf for w = 0."""
+        return float(self.log_magnitudes[-1])
 
     @cached_property
     def log_magnitudes(self) -> Float64[np.ndarray, " m"]:
@@ -61,9 +80,17 @@ class Profile:
 
     @cached_property
     def below(self) -> Float64[np.ndarray, " m+1"]:
-        """Entry k: how many weights the first k magnitudes stand for."""
+        """Entry k: how many weights the k smallest magnitudes stand for."""
         return np.concatenate([[0.0], np.cumsum(self.counts)])
+
+    def log_power_sum(self, p: float) -> float:
+        r"""$\log \sum_i |w_i|^p$ for 0 <= p < inf, where $0^0 = 0$; -inf for w = 0."""
+        first = np.searchsorted(self.magnitudes, 0.0, side="right")
+        if first == self.magnitudes.size:
+            return -np.inf
+        terms = p * self.log_magnitudes[first:]
+        return float(terms[-1] + np.log(np.sum(self.counts[first:] * np.exp(terms - terms[-1]))))
 
     def __repr__(self) -> str:
         kind = "exact" if self.exact else "binned"
-        return f"Profile(d={self.d}, nonzero={self.nonzero}, max={self.max:.6g}, {kind})"
+        return f"Profile(d={self.d}, nonzero={self.nonzero}, max={self.magnitudes[-1]:.6g}, {kind})"
