@@ -1,0 +1,65 @@
+"""`.safetensors` files: the library checks the header, the data stay in the file until they are asked for."""
+
+import json
+import re
+from functools import partial
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt
+from safetensors import SafetensorError, safe_open
+
+from .errors import CheckpointError
+from .tensor import BYTES, Stored
+
+_DIGITS = tuple("0123456789")
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+}
+
+
+def read_safetensors(path: Path) -> list[Stored]:
+    """The tensors of one file, by name with numbers in numerical order."""
+    try:
+        with safe_open(path, framework="numpy"):  # offsets, lengths, overlaps, dtypes, text
+            pass
+    except (SafetensorError, OSError) as error:
+        detail = str(error).removeprefix("Error while deserializing header: ")
+        raise CheckpointError(f"{path} is not a sound safetensors file: {detail}.") from None
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return [_stored(path, 8 + length, name, header[name]) for name in sorted(header, key=natural)]
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts layer.2 before layer.10.
+
+    >>> sorted(["h.10.w", "h.2.w", "h"], key=natural)
+    ['h', 'h.2.w', 'h.10.w']
+    """
+    return [(int(part), "") if part[:1] in _DIGITS else (-1, part) for part in re.split(r"([0-9]{1,18})", name) if part]
+
+
+def _stored(path: Path, start: int, name: str, entry: dict) -> Stored:
+    shape, dtype = tuple(entry["shape"]), _DTYPES.get(entry["dtype"]) or str(entry["dtype"])
+    if dtype not in BYTES:
+        return Stored(name, shape, dtype, None, f"{dtype} values are not floating numbers of 8 to 64 bits", str(path))
+    offset = start + entry["data_offsets"][0]
+    return Stored(name, shape, dtype, partial(mapped, path, name, offset, prod(shape), BYTES[dtype]), file=str(path))
+
+
+def mapped(path: Path, name: str, offset: int, count: int, width: int) -> UInt[np.ndarray, " n"]:
+    """`count` unsigned integers of `width` bytes from the pages of a file; copied only where they are not aligned."""
+    try:
+        bits = np.memmap(path, f"<u{width}", "r", offset, (count,))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} has changed since its header was read, at tensor {name!r}: {error}.") from None
+    return np.require(bits, requirements="A").view(np.ndarray)

@@ -1,0 +1,103 @@
+"""Tensors of torch in memory, from state dicts and from modules whose classes tell the neuron axis."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt
+
+from .layout import Layout, by_columns, by_rows, embedding, transposed_convolution
+from .numpy_files import array_bits
+from .tensor import BYTES, Stored
+
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def stored_tensor(name: str, tensor: torch.Tensor | np.ndarray, role: str = "", layout: Layout | None = None) -> Stored:
+    """One tensor as the ledger wants it; nothing is copied before its bits are asked for."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    obstacle = _obstacle(tensor)
+    shape = () if obstacle.startswith("no values yet") else tuple(tensor.shape)
+    if obstacle:
+        return Stored(name, shape, dtype, None, obstacle, role=role)
+    if isinstance(tensor, np.ndarray):
+        return Stored(name, shape, dtype, partial(array_bits, tensor), role=role, layout=layout)
+    identity = (tensor.device, tensor.data_ptr(), shape, tensor.stride(), dtype) if tensor.numel() else None
+    return Stored(name, shape, dtype, partial(_bits, tensor), identity=identity, role=role, layout=layout)
+
+
+def module_tensors(module: torch.nn.Module) -> list[Stored]:
+    """The parameters and buffers of a module, with the neuron axis that the class of each layer defines."""
+    owners = dict(module.named_modules(remove_duplicate=False))
+    stored = []
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        owner, _, leaf = name.rpartition(".")
+        layout = _class_layout(owners[owner], leaf, parameter) if owner in owners else None
+        stored.append(stored_tensor(name, parameter, "parameter", layout))
+    for name, buffer in module.named_buffers(remove_duplicate=False):
+        stored.append(stored_tensor(name, buffer, "buffer"))
+    return stored
+
+
+def storage_bytes(tensors: Iterable[Any]) -> int:
+    """Bytes behind all tensors together, each storage counted once."""
+    storages = {}
+    for tensor in tensors:
+        if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and not tensor.is_meta:
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = max(storage.nbytes(), storages.get(storage.data_ptr(), 0))
+    return sum(storages.values())
+
+
+def _obstacle(tensor: torch.Tensor | np.ndarray) -> str:
+    """Why the entries cannot be read as floating numbers, or ""."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if isinstance(tensor, torch.Tensor):
+        if torch.nn.parameter.is_lazy(tensor):
+            return "no values yet: a lazy parameter"
+        if tensor.is_quantized:
+            return f"quantised tensor of type {dtype}"
+        if tensor.layout != torch.strided or tensor.is_nested:
+            return f"sparse or nested tensor ({tensor.layout})"
+        if tensor.is_meta:
+            return "no values: on the meta device"
+        if type(tensor) not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
+            return f"tensor of the class {type(tensor).__name__}"
+    if dtype not in BYTES:
+        return f"{dtype} values are not floating numbers of 8 to 64 bits"
+    if isinstance(tensor, torch.Tensor) and tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+        return "expanded tensor: several entries share one stored number"
+    return ""
+
+
+def _bits(tensor: torch.Tensor) -> UInt[np.ndarray, " n"]:
+    plain = tensor.detach().resolve_neg().cpu().contiguous().reshape(-1)
+    bits = plain.view(_INTEGERS[tensor.itemsize]).numpy().view(f"u{tensor.itemsize}")
+    bits.flags.writeable = False
+    return bits
+
+
+def _class_layout(layer: torch.nn.Module, leaf: str, parameter: torch.Tensor) -> Layout | None:
+    if torch.nn.parameter.is_lazy(parameter) or parameter.ndim < 2:
+        return None
+    if leaf not in ("weight", "weight_orig", "weight_v") and not isinstance(layer, _NAMED_WEIGHTS):
+        return None
+    shape = tuple(parameter.shape)
+    if isinstance(layer, _TRANSPOSED):
+        return transposed_convolution(shape, layer.groups)
+    if isinstance(layer, _CONVOLUTIONS):
+        return by_rows(shape, "convolution")
+    if isinstance(layer, torch.nn.Embedding | torch.nn.EmbeddingBag):
+        return embedding(shape)
+    if isinstance(layer, torch.nn.Linear | torch.nn.Bilinear | _NAMED_WEIGHTS):
+        return by_rows(shape, "linear")
+    if type(layer).__name__ == "Conv1D":  # of transformers, which may not be installed
+        return by_columns(shape, "linear")
+    return None
+
+
+_NAMED_WEIGHTS = torch.nn.RNNBase | torch.nn.RNNCellBase | torch.nn.MultiheadAttention
+_TRANSPOSED = torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d | torch.nn.ConvTranspose3d
+_CONVOLUTIONS = torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d
