@@ -6,7 +6,7 @@ Inside a bin the remaining mantissa bits r count upwards in equal steps, so that
 $\sum r^2$ are whole numbers: merging is addition, exact in any order, over tensors, files, GPUs and machines.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,14 +166,17 @@ class Histogram:
         return bool(np.all((self.count <= 2) | (self.moments[1] == 0)))
 
 
-def profile_of(histograms: Iterable[Histogram]) -> Profile:
-    """The profile of all weights of some histograms, of whatever grids, together."""
-    histograms = [h for h in histograms if h.d]
-    atoms = [h.atoms() for h in histograms]
-    magnitudes = np.abs(np.concatenate([values for values, _ in atoms]))
-    order = np.argsort(magnitudes, kind="stable")
-    counts = np.concatenate([counts for _, counts in atoms])
-    return Profile(magnitudes[order], counts[order], all(h.exact for h in histograms))
+def atoms_of(histograms: Iterable[Histogram]) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
+    """Signed values and counts of all weights of some histograms, of whatever grids, together."""
+    values, counts = zip(*(h.atoms() for h in histograms), strict=True)
+    return np.concatenate(values), np.concatenate(counts)
+
+
+def profile_of(histograms: Sequence[Histogram]) -> Profile:
+    """The profile of all finite weights of some histograms together."""
+    values, counts = atoms_of(histograms)
+    order = np.argsort(np.abs(values), kind="stable")
+    return Profile(np.abs(values)[order], counts[order], all(h.exact for h in histograms))
 
 
 def power_sum_bracket(histogram: Histogram, p: float) -> tuple[float, float]:

@@ -169,7 +169,7 @@ def weights_needed(profile: Profile, eps: float, p: float = 2) -> int:
     1
     """
     check_exponent(eps, "eps", include_ends=True)
-    limit = p * (np.log(eps) if eps else -np.inf) + log_power_sum(profile, p)
+    limit = p * (np.log(eps) if eps else -np.inf) + log_tail_power_sum(profile, 0, p)
     low, high = -1, profile.nonzero  # the error is too large at low, small enough at high
     while high - low > 1:
         s = np.unique(np.linspace(low, high, 256).astype(np.int64))[1:]

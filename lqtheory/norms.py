@@ -91,7 +91,8 @@ def tail_norm(profile: Profile, s: ArrayLike, p: float) -> Float64[np.ndarray, "
         rest = profile.d - np.asarray(s, dtype=np.float64)
         group = np.searchsorted(profile.below, rest, side="left") - 1
         return np.where(group >= 0, profile.magnitudes[np.clip(group, 0, None)], 0.0)
-    return np.exp(log_tail_power_sum(profile, s, p) / p)
+    with np.errstate(over="ignore"):
+        return np.exp(log_tail_power_sum(profile, s, p) / p)
 
 
 def plain(x: Any) -> Any:
