@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from .errors import CheckpointError
+from .errors import CheckpointError, in_short
 
 _ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?", re.ASCII)
 _SAFE = ["*.safetensors", "*.safetensors.index.json", "config.json"]
@@ -36,7 +36,6 @@ def _snapshot(source: str, name: str, revision: str | None, patterns: list[str])
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:  # its errors, its HTTP client's and the system's have no base in common
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise CheckpointError(
-            f"there is no file or folder {source}, and the Hub gave no model of that name: {reason}."
+            f"there is no file or folder {source!r}, and the Hub gave no model of that name: {in_short(error)}."
         ) from None

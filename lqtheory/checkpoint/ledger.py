@@ -9,7 +9,7 @@ from typing import Any
 from .errors import CheckpointError
 from .layout import vector
 from .neurons import Family, layout_of
-from .roles import buffer_reason, scale_reason
+from .roles import buffer_reason, mask_notes, scale_reason
 from .tensor import BYTES, Stored, WeightTensor
 
 
@@ -86,7 +86,9 @@ def account(
             tensors.append(_weights(entry, family))
     if include and not any(wanted(entry.name) for entry in distinct):
         raise CheckpointError(f"{source} has no tensor that matches {' or '.join(map(repr, include))}.")
-    return Checkpoint(source, tuple(tensors), tuple(skipped), tuple(buffers), (*notes, *remarks), config)
+    return Checkpoint(
+        source, tuple(tensors), tuple(skipped), tuple(buffers), (*notes, *remarks, *mask_notes(dtypes)), config
+    )
 
 
 def matcher(patterns: Sequence[str]):

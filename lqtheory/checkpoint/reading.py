@@ -59,7 +59,7 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     known = path.suffix in (".safetensors", ".npz", *_TORCH, *_OTHERS)
     if isinstance(source, str) and is_hub_id(source) and not known:
         return download(source)
-    raise CheckpointError(f"there is no file or folder {source}.")
+    raise CheckpointError(f"there is no file or folder {str(source)!r}.")
 
 
 def _read_path(path: Path) -> tuple[list[Stored], list[str]]:

@@ -27,15 +27,24 @@ _SCALE = re.compile(r"(_scale|_scale_inv|_scales|_absmax|_g)$")
 def buffer_reason(entry: Stored, dtypes: Mapping[str, str]) -> str:
     """Why a tensor is no parameter of the network, or ""."""
     last = entry.name.rpartition(".")[2]
+    if _is_pruning_mask(entry.name, dtypes):
+        return "mask of torch.nn.utils.prune"
     if entry.role == "buffer":
         return _BUFFERS.get(last, "buffer of the module")
     if entry.role == "parameter":
         return ""
-    if last.endswith("_mask") and entry.name.removesuffix("_mask") + "_orig" in dtypes:
-        return "pruning mask: the weights beside it are stored before masking"
     if re.search(r"(^|\.)(attn|attention)\.bias$", entry.name) and _is_square_mask(entry.shape):
         return "attention mask"
     return _BUFFERS.get(last, "")
+
+
+def mask_notes(dtypes: Mapping[str, str]) -> list[str]:
+    """What to know of weights that torch.nn.utils.prune keeps apart from their masks."""
+    masks = [name for name in dtypes if _is_pruning_mask(name, dtypes)]
+    return [
+        f"{mask.removesuffix('mask')}orig is measured as stored, before {mask} of torch.nn.utils.prune"
+        for mask in masks
+    ]
 
 
 def scale_reason(entry: Stored, dtypes: Mapping[str, str]) -> str:
@@ -50,6 +59,10 @@ def scale_reason(entry: Stored, dtypes: Mapping[str, str]) -> str:
     if entry.name.endswith(".scales") and entry.name.removesuffix("scales") + "qweight" in dtypes:
         return f"scale of {entry.name.removesuffix('scales')}qweight"
     return ""
+
+
+def _is_pruning_mask(name: str, dtypes: Mapping[str, str]) -> bool:
+    return name.endswith("_mask") and name.removesuffix("mask") + "orig" in dtypes
 
 
 def _is_square_mask(shape: tuple[int, ...]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt
 from safetensors import SafetensorError, safe_open
 
-from .errors import CheckpointError
+from .errors import CheckpointError, in_short
 from .tensor import BYTES, Stored
 
 _DIGITS = tuple("0123456789")
@@ -30,7 +30,7 @@ def read_safetensors(path: Path) -> list[Stored]:
         with safe_open(path, framework="numpy"):  # offsets, lengths, overlaps, dtypes, text
             pass
     except (SafetensorError, OSError) as error:
-        detail = str(error).removeprefix("Error while deserializing header: ")
+        detail = in_short(error).removeprefix("Error while deserializing header: ")
         raise CheckpointError(f"{path} is not a sound safetensors file: {detail}.") from None
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -61,5 +61,7 @@ def mapped(path: Path, name: str, offset: int, count: int, width: int) -> UInt[n
     try:
         bits = np.memmap(path, f"<u{width}", "r", offset, (count,))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} has changed since its header was read, at tensor {name!r}: {error}.") from None
+        raise CheckpointError(
+            f"{path} has changed since its header was read, at tensor {name!r}: {in_short(error)}."
+        ) from None
     return np.require(bits, requirements="A").view(np.ndarray)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .errors import CheckpointError
+from .errors import CheckpointError, in_short
 from .state_dicts import leaves, state_dict_tensors
 from .tensor import Stored
 from .torch_tensors import storage_bytes
@@ -54,7 +54,7 @@ def _check_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise CheckpointError(f"{path} is damaged or cut short: {error}.") from None
+        raise CheckpointError(f"{path} is damaged or cut short: {in_short(error)}.") from None
     if any(member.filename.endswith("/constants.pkl") for member in members):
         raise CheckpointError(f"{path} holds a TorchScript program; {_ADVICE}.")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):  # mapped, they would be misread
