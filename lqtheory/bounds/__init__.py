@@ -1,0 +1,39 @@
+"""Guarantees: every function returns a `Bound` whose source is a theorem of docs/theory.md."""
+
+from .accuracy import (
+    accuracy_drop as accuracy_drop,
+    changed_predictions as changed_predictions,
+    changed_predictions_on_sample as changed_predictions_on_sample,
+    margins as margins,
+    regression_risk as regression_risk,
+    unchanged as unchanged,
+    unchanged_by_pairs as unchanged_by_pairs,
+)
+from .bound import Bound as Bound
+from .layers import (
+    IDENTITY as IDENTITY,
+    RELU as RELU,
+    SIGMOID as SIGMOID,
+    TANH as TANH,
+    Activation as Activation,
+    Linear as Linear,
+    forward as forward,
+)
+from .network import (
+    Moments as Moments,
+    NetworkBound as NetworkBound,
+    input_radius as input_radius,
+    second_moments as second_moments,
+    tier_a as tier_a,
+    tier_b as tier_b,
+    tier_c as tier_c,
+)
+from .operators import spectral_norm as spectral_norm
+from .vector import (
+    bracket as bracket,
+    maurey as maurey,
+    maurey_split as maurey_split,
+    retention as retention,
+    stechkin as stechkin,
+    worst_case as worst_case,
+)

@@ -1,0 +1,245 @@
+r"""How far the output of a pruned network can be from the dense one's: the recursion and its tiers A, B, C.
+
+Each tier supplies one number per layer, a bound on its local error $\|(W_l-\hat W_l)h_{l-1}+b_l-\hat b_l\|$ over the
+inputs, and Theorem 13 carries these to the output. Rounding is a local error too: both networks are taken as float64
+evaluates them, in whatever order their sums are added.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import fsum
+
+import numpy as np
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
+
+from .._checks import check_finite
+from .bound import Bound
+from .layers import Linear, check_inputs
+from .operators import spectral_norm
+from .rounding import EPS, TINY, exp_up, norm_up, up
+from .vector import constant_error, log_worst_case_constant
+
+Q_GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
+
+
+@dataclass(frozen=True)
+class NetworkBound(Bound):
+    r"""A bound on $\|f-\hat f\|_{L_2}$ with the local error of every layer and its gain to the output."""
+
+    local: tuple[float, ...]
+    gains: tuple[float, ...]
+
+    @property
+    def contributions(self) -> tuple[float, ...]:
+        """Local error times gain; they add up to the bound, but for rounding."""
+        return tuple(error * gain for error, gain in zip(self.local, self.gains, strict=True))
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Which part of the bound each layer is to blame for; they add up to 1, and are all 0 for a bound of 0."""
+        total = sum(self.contributions)
+        return tuple(part / total if total else 0.0 for part in self.contributions)
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    r"""$E[(h,1)(h,1)^\top]$ of a layer's input h over `count` samples, and $\sqrt{E\|h\|^2}$ rounded up."""
+
+    second: Float64[np.ndarray, "d+1 d+1"]
+    radius: float
+    count: int
+
+
+def input_radius(x: ArrayLike) -> float:
+    r"""$\sqrt{\frac1n\sum\|x_i\|^2}$ over the rows of `x`, rounded up: how large the inputs are in L2.
+
+    >>> round(input_radius([[3.0, 4.0], [0.0, 0.0]]) ** 2, 9)
+    12.5
+    """
+    rows = np.atleast_2d(check_finite(x, "x"))
+    return up(norm_up(rows) / len(rows) ** 0.5, 4)
+
+
+def second_moments(layers: Sequence[Linear], x: ArrayLike) -> list[Moments]:
+    """The moments of every layer's input: one pass of the dense network, enough for any number of pruned ones."""
+    h = check_inputs(layers, x)
+    moments = []
+    for layer in layers:
+        with_one = np.column_stack([h, np.ones(len(h))])
+        with np.errstate(over="ignore"):
+            moments.append(Moments(with_one.T @ with_one / len(h), input_radius(h), len(h)))
+        h = layer(h)
+    return moments
+
+
+def tier_a(
+    dense: Sequence[Linear], pruned: Sequence[Linear], radius: float, qs: Iterable[float] = Q_GRID
+) -> NetworkBound:
+    r"""Theorem 14: of the dropped weights only $(\|w_i\|_q, s_i, d)$ of each neuron is used, with its best q.
+
+    Magnitude pruning only: each neuron keeps its largest weights, unchanged; raises ValueError otherwise.
+    """
+    check_pair(dense, pruned)
+    radii = dense_radii(dense, radius)
+    qs = tuple(qs)
+    local = [
+        up(envelope(layer, hat, qs) * size + bias_change(layer, hat), 4)
+        for layer, hat, size in zip(dense, pruned, radii, strict=True)
+    ]
+    return recursion(dense, pruned, local, radii, "Theorem 14", f"E||x||^2 <= radius^2; magnitude pruning; {FLOAT64}")
+
+
+def tier_b(dense: Sequence[Linear], pruned: Sequence[Linear], radius: float) -> NetworkBound:
+    r"""Theorem 15: weights only, the local error of a layer being $\|W-\hat W\|_2 R + \|b-\hat b\|$."""
+    check_pair(dense, pruned)
+    radii = dense_radii(dense, radius)
+    local = [worst_local(layer, hat, size) for layer, hat, size in zip(dense, pruned, radii, strict=True)]
+    return recursion(dense, pruned, local, radii, "Theorem 15", f"E||x||^2 <= radius^2; {FLOAT64}")
+
+
+def tier_c(dense: Sequence[Linear], pruned: Sequence[Linear], moments: Sequence[Moments]) -> NetworkBound:
+    r"""Theorem 16: activation aware, local errors $\sqrt{\mathrm{tr}\,\Delta W G \Delta W^\top}$ from second moments.
+
+    About the sample the moments come from. Never above `tier_b` with the radius of that sample.
+    """
+    check_pair(dense, pruned)
+    known = dense_radii(dense, moments[0].radius)
+    radii = [min(size, part.radius) for size, part in zip(known, moments, strict=True)]
+    local = [
+        min(exact_local(layer, hat, part), worst_local(layer, hat, size))
+        for layer, hat, part, size in zip(dense, pruned, moments, radii, strict=True)
+    ]
+    return recursion(dense, pruned, local, radii, "Theorem 16", f"about the calibration sample; {FLOAT64}")
+
+
+FLOAT64 = "both networks evaluated in float64 or exactly"
+
+
+def recursion(
+    dense: Sequence[Linear],
+    pruned: Sequence[Linear],
+    local: Sequence[float],
+    radii: Sequence[float],
+    source: str,
+    assumptions: str,
+) -> NetworkBound:
+    r"""$\|\delta_l\| \le \rho_l(\mathrm{local}_l + \|\hat W_l\|\,\|\delta_{l-1}\|)$ from the input on, Theorem 13."""
+    delta, errors = 0.0, []
+    for layer, hat, own, size in zip(dense, pruned, local, radii, strict=True):
+        error = up(hat.activation.lipschitz * own + evaluation(layer, size) + evaluation(hat, up(size + delta)), 8)
+        errors.append(error)
+        delta = up(error + hat.activation.lipschitz * hat.norm * delta, 4)
+    gains = [1.0]
+    for hat in reversed(pruned[1:]):
+        gains.append(up(gains[-1] * hat.activation.lipschitz * hat.norm, 2))
+    return NetworkBound(delta, "upper", source, assumptions, tuple(errors), tuple(reversed(gains)))
+
+
+def evaluation(layer: Linear, size: float) -> float:
+    r"""How far float64, in any order, may be from the layer's exact output on its own input of norm `size`.
+
+    $\gamma\,[\rho(\|W\|_F\|h\|+\|b\|)+|\mathrm{act}(0)|\sqrt{n}]$ with $\gamma = (d+16)\varepsilon$: d products
+    and sums, the bias, and 8 units in the last place for the activation.
+    """
+    width = len(layer.weight)
+    scale = layer.activation.lipschitz * (layer.frobenius * size + layer.bias_norm)
+    scale += layer.activation.at_zero * width**0.5
+    underflow = 4 * layer.fan_in * width * TINY
+    return up((layer.fan_in + 16) * EPS * scale + underflow, 8)
+
+
+def dense_radii(dense: Sequence[Linear], radius: float) -> list[float]:
+    r"""$R_l = \rho_l(\|W_l\|R_{l-1}+\|b_l\|)+|\mathrm{act}_l(0)|\sqrt{n_l}$ from $R_0$ = radius: all layers' inputs."""
+    if not 0 <= radius < np.inf:
+        raise ValueError(f"radius must be finite and not negative, got radius={radius:g}.")
+    radii = [float(radius)]
+    for layer in dense[:-1]:
+        size = layer.activation.lipschitz * (layer.norm * radii[-1] + layer.bias_norm)
+        size += layer.activation.at_zero * len(layer.weight) ** 0.5
+        radii.append(up(size + evaluation(layer, radii[-1]), 8))
+    return radii
+
+
+def worst_local(layer: Linear, hat: Linear, size: float) -> float:
+    """Local error on the worst input of L2 norm `size`."""
+    return up(spectral_norm(layer.weight - hat.weight) * size + bias_change(layer, hat), 4)
+
+
+def exact_local(layer: Linear, hat: Linear, moments: Moments) -> float:
+    r"""$\sqrt{\mathrm{tr}\,D\,\mathrm{E}[(h,1)(h,1)^\top]\,D^\top}$, $D=[\Delta W,\Delta b]$, rounded up."""
+    change, second, square = layer.weight - hat.weight, moments.second[:-1, :-1], moments.radius * moments.radius
+    if np.any(layer.offset != hat.offset):
+        change = np.column_stack([change, layer.offset - hat.offset])
+        second, square = moments.second, square + 1
+    scale = float(np.max(np.abs(change)))
+    if scale == 0:
+        return 0.0
+    change = change / scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        trace = max(fsum(np.einsum("ij,ij->i", change @ second, change).tolist()), 0.0)
+        # the moments and both products are rounded, in a quadratic form of size ||D||^2 E||(h,1)||^2
+        terms = moments.count + 2 * change.shape[1] + 16
+        underflow = 4 * (moments.count + change.shape[1]) * change.size * change.shape[1] * TINY
+        hidden = terms * EPS * square * norm_up(change) ** 2 + underflow
+        return up(scale * up((trace + hidden) ** 0.5, 8), 4)
+
+
+def envelope(layer: Linear, hat: Linear, qs: Sequence[float]) -> float:
+    r"""$(\sum_i \min_q \sigma^2)^{1/2}$, $\sigma = \|w_i\|_q \max_k (k-s_i)^{1/2}k^{-1/q}$: Theorem 2 per neuron."""
+    kept = kept_largest(layer, hat)
+    largest = np.max(np.abs(layer.weight), axis=1)
+    alive = largest > 0
+    if not alive.any():
+        return 0.0
+    kept, largest = kept[alive], largest[alive]
+    with np.errstate(divide="ignore"):
+        log_ratio = np.log(np.abs(layer.weight[alive]) / largest[:, None])
+    rows = [_log_envelope(log_ratio, np.log(largest), kept, q) for q in qs]
+    return norm_up(np.min(rows, axis=0)[:, None])
+
+
+def _log_envelope(
+    log_ratio: Float64[np.ndarray, "out d"], log_largest: Float64[np.ndarray, " out"], kept: np.ndarray, q: float
+) -> Float64[np.ndarray, " out"]:
+    """Theorem 2 for every row at once, the norms taken relative to the largest weight of the row."""
+    d = log_ratio.shape[1]
+    log_norm = log_largest + np.log(np.sum(np.exp(q * log_ratio), axis=1)) / q
+    log_value = log_worst_case_constant(kept, d, q, 2.0) + log_norm
+    error = EPS * (4 * (d + 16) * max(1.0, 1 / q) + 16 * 1500) + constant_error(d, q)
+    return exp_up(log_value, error)
+
+
+def kept_largest(layer: Linear, hat: Linear) -> np.ndarray:
+    """How many weights each neuron keeps, when they are its largest and unchanged."""
+    before, after = layer.weight, hat.weight
+    kept = after != 0
+    if np.any(kept & (after != before)):
+        raise ValueError("tier A is about truncation: the kept weights must be unchanged, got weights that differ.")
+    least_kept = np.min(np.where(kept, np.abs(before), np.inf), axis=1)
+    most_dropped = np.max(np.where(kept, 0.0, np.abs(before)), axis=1)
+    worse = np.flatnonzero(most_dropped > least_kept)
+    if worse.size:
+        raise ValueError(
+            f"tier A is about magnitude pruning: a neuron must keep its largest weights, got neuron {worse[0]} "
+            f"that drops {most_dropped[worse[0]]:g} and keeps {least_kept[worse[0]]:g}."
+        )
+    return kept.sum(axis=1)
+
+
+def bias_change(layer: Linear, hat: Linear) -> float:
+    r"""$\|b-\hat b\|$, rounded up."""
+    return norm_up(layer.offset - hat.offset)
+
+
+def check_pair(dense: Sequence[Linear], pruned: Sequence[Linear]) -> None:
+    """Refuse networks that are not one and the same stack with other weights."""
+    if not dense:
+        raise ValueError("a network must have at least one layer, got none.")
+    shapes = [[(layer.weight.shape, layer.activation.name) for layer in network] for network in (dense, pruned)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"both networks must have the same layers, got {list(dense)} and {list(pruned)}.")
+    for before, after in itertools.pairwise(dense):
+        if after.fan_in != len(before.weight):
+            raise ValueError(f"each layer must take what the one before it gives, got {before!r} then {after!r}.")

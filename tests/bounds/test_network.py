@@ -1,0 +1,271 @@
+"""Theorems 13 to 16: no violation on random and on real networks, the tiers in order, the tight cases tight."""
+
+import gzip
+from itertools import pairwise
+from math import fsum
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from safetensors.numpy import load_file
+
+from lqtheory.bounds import (
+    IDENTITY,
+    RELU,
+    SIGMOID,
+    TANH,
+    Linear,
+    forward,
+    input_radius,
+    second_moments,
+    tier_a,
+    tier_b,
+    tier_c,
+)
+from lqtheory.bounds.network import Q_GRID
+
+
+def rms(difference):
+    scale = np.max(np.abs(difference), initial=0.0)
+    return scale * (fsum(np.square(difference / scale).ravel()) / len(difference)) ** 0.5 if scale else 0.0
+
+
+def smallest(weights, share, scope):
+    """Magnitude masks: which weights stay, decided per neuron, per layer or over all layers."""
+    if scope == "neuron":
+        return [np.argsort(np.argsort(np.abs(w), axis=1), axis=1) >= round(share * w.shape[1]) for w in weights]
+    if scope == "layer":
+        ranks = [np.argsort(np.argsort(np.abs(w).ravel())).reshape(w.shape) for w in weights]
+        return [r >= round(share * r.size) for r in ranks]
+    rank = np.argsort(np.argsort(np.concatenate([np.abs(w).ravel() for w in weights])))
+    ends = np.cumsum([w.size for w in weights])[:-1]
+    return [r.reshape(w.shape) >= round(share * rank.size) for r, w in zip(np.split(rank, ends), weights, strict=True)]
+
+
+def prune(layers, masks):
+    return [
+        Linear(np.where(m, layer.weight, 0.0), layer.bias, layer.activation)
+        for layer, m in zip(layers, masks, strict=True)
+    ]
+
+
+def random_case(seed):
+    """A network, a magnitude-pruned copy, inputs: of many kinds, drawn from one seed."""
+    generator = np.random.default_rng(seed)
+    depth = generator.integers(1, 5)
+    widths = generator.integers(1, 9, depth + 1)
+    scale = 10.0 ** generator.choice([0, 0, 0, 0, -3, 3, -160])
+    kind = generator.integers(4)
+    layers = []
+    for fan_in, fan_out in pairwise(widths):
+        weight = generator.standard_t(generator.choice([1, 2, 30]), (fan_out, fan_in)) * scale
+        if kind == 1:
+            weight = np.full((fan_out, fan_in), scale)
+        if kind == 2:
+            weight = np.sign(weight) * scale
+        layers.append(
+            Linear(
+                weight, generator.normal(size=fan_out) * generator.integers(2), generator.choice([RELU, TANH, SIGMOID])
+            )
+        )
+    layers[-1] = Linear(layers[-1].weight, layers[-1].bias, IDENTITY)
+    scope = generator.choice(["neuron", "layer", "global"])
+    pruned = prune(layers, smallest([layer.weight for layer in layers], generator.random(), scope))
+    x = generator.normal(size=(generator.integers(1, 6), widths[0])) * 10.0 ** generator.choice([0, 0, 2, -160])
+    return layers, pruned, x
+
+
+def check(layers, pruned, x):
+    moments = second_moments(layers, x)
+    observed = rms(forward(layers, x) - forward(pruned, x))
+    a, b = tier_a(layers, pruned, moments[0].radius), tier_b(layers, pruned, moments[0].radius)
+    c = tier_c(layers, pruned, moments)
+    for bound in (a, b, c):
+        assert not bound.violated(observed), (bound, observed)
+    assert c.value <= b.value <= a.value
+    return a, b, c, observed
+
+
+def test_no_violation_and_the_ladder_in_order_on_1000_random_networks():
+    for seed in range(1000):
+        check(*random_case(seed))
+
+
+@pytest.mark.slow
+def test_no_violation_and_the_ladder_in_order_on_100000_random_networks():
+    for seed in range(1000, 101_000):
+        check(*random_case(seed))
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=200)
+def test_tiers_b_and_c_hold_for_any_second_network(seed):
+    """Not only masks: every weight and bias may differ."""
+    layers, _, x = random_case(seed)
+    generator = np.random.default_rng(seed)
+    other = [
+        Linear(
+            layer.weight + generator.normal(size=layer.weight.shape) * generator.integers(2),
+            layer.offset + generator.normal(size=len(layer.weight)) * generator.integers(2),
+            layer.activation,
+        )
+        for layer in layers
+    ]
+    observed = rms(forward(layers, x) - forward(other, x))
+    b, c = tier_b(layers, other, input_radius(x)), tier_c(layers, other, second_moments(layers, x))
+    assert not b.violated(observed)
+    assert not c.violated(observed)
+    assert c.value <= b.value
+
+
+def last_bits(array, generator):
+    """Each entry moved to a neighbour, up or down, or left alone; zeros stay zeros."""
+    towards = generator.choice([-np.inf, np.inf], array.shape)
+    return np.where((array == 0) | (generator.random(array.shape) < 0.3), array, np.nextafter(array, towards))
+
+
+def in_another_order(layers, x, generator):
+    """The forward pass with the sums of every layer added in a random order, one after the other."""
+    h = x
+    for layer in layers:
+        order = generator.permutation(layer.fan_in)
+        z = np.zeros((len(h), len(layer.weight)))
+        for j in order:
+            z = z + np.outer(h[:, j], layer.weight[:, j])
+        h = layer.activation.function(z + layer.offset)
+    return h
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_no_bound_flips_when_last_bits_move(seed):
+    layers, pruned, x = random_case(seed)
+    generator = np.random.default_rng(seed)
+    moved_x = last_bits(x, generator)
+    bits = [
+        [Linear(last_bits(n.weight, generator), n.bias, n.activation) for n in network] for network in (layers, pruned)
+    ]
+    bounds = [tier_b(layers, pruned, input_radius(x)), tier_c(layers, pruned, second_moments(layers, x))]
+    bounds.append(tier_a(layers, pruned, input_radius(x)))
+    observed = [
+        rms(in_another_order(layers, x, generator) - in_another_order(pruned, x, generator)),
+        rms(forward(bits[0], moved_x) - forward(bits[1], moved_x)),
+    ]
+    for bound in bounds:
+        assert not any(bound.violated(error) for error in observed)
+
+
+def test_one_linear_layer_is_exact_in_tier_c(tolerance):
+    generator = np.random.default_rng(0)
+    x, w = generator.normal(size=(50, 20)), generator.normal(size=(7, 20))
+    dense = [Linear(w, None, IDENTITY)]
+    pruned = prune(dense, smallest([w], 0.5, "layer"))
+    *_, c, observed = check(dense, pruned, x)
+    assert c.tightness(observed) < 1 + tolerance["inequality"]
+
+
+def test_tier_b_is_attained_by_the_worst_input(tolerance):
+    w = np.random.default_rng(0).normal(size=(7, 20))
+    dense = [Linear(w, None, IDENTITY)]
+    pruned = prune(dense, smallest([w], 0.5, "layer"))
+    x = np.linalg.svd(w - pruned[0].weight)[2][:1]
+    _, b, c, observed = check(dense, pruned, x)
+    assert b.tightness(observed) < 1 + tolerance["inequality"]
+    assert c.tightness(observed) < 1 + tolerance["inequality"]
+
+
+def test_tier_a_is_attained_by_flat_neurons_and_the_worst_input(tolerance):
+    """Theorem 2 at q = 1, s = 2: k = 2 s = 4 equal weights; the input is aligned with what is dropped."""
+    w = np.array([[1.0, 1.0, 1.0, 1.0]])
+    dense = [Linear(w, None, IDENTITY)]
+    pruned = [Linear(w * [1, 1, 0, 0], None, IDENTITY)]
+    a, b, c, observed = check(dense, pruned, np.array([[0.0, 0.0, 1.0, 1.0]]))
+    assert observed == 2
+    for bound in (a, b, c):
+        assert bound.tightness(2.0) < 1 + tolerance["inequality"]
+
+
+def test_a_dense_copy_has_no_error_beyond_rounding():
+    layers, _, x = random_case(3)
+    for bound in check(layers, layers, x)[:3]:
+        assert bound.value < 1e-9
+
+
+def test_contributions_add_up_to_the_bound(tolerance):
+    layers, pruned, x = random_case(12)
+    for bound in check(layers, pruned, x)[:3]:
+        assert sum(bound.contributions) == pytest.approx(bound.value, rel=tolerance["inequality"])
+        assert sum(bound.shares) == pytest.approx(1)
+        assert len(bound.shares) == len(layers)
+
+
+def test_a_finer_grid_of_q_only_helps_tier_a():
+    layers, pruned, x = random_case(8)
+    radius = input_radius(x)
+    assert tier_a(layers, pruned, radius).value <= tier_a(layers, pruned, radius, Q_GRID[::3]).value
+
+
+def mnist(data, n=500):
+    with gzip.open(data / "datasets/mnist/t10k-images-idx3-ubyte.gz") as file:
+        pixels = np.frombuffer(file.read(), np.uint8, offset=16)
+    return pixels.reshape(-1, 784)[:n] / 255.0
+
+
+def stack(tensors, names):
+    layers = [Linear(tensors[f"{name}.weight"], tensors[f"{name}.bias"], RELU) for name in names]
+    return [*layers[:-1], Linear(layers[-1].weight, layers[-1].bias, IDENTITY)]
+
+
+@pytest.fixture(scope="module", params=["hls4ml", "hls4ml pruned", "auto-lirpa"])
+def real(request, data):
+    folder = data / "models"
+    if request.param == "auto-lirpa":
+        torch = pytest.importorskip("torch")
+        tensors = torch.load(folder / "auto-lirpa/mnist_fc_3layer.pth", weights_only=True)
+        tensors = {name: value.double().numpy() for name, value in tensors.items()}
+    else:
+        name = "model_10P_best" if request.param.endswith("pruned") else "model_def_best"
+        tensors = load_file(folder / f"hls4ml/mnist_mlp_784-512-512-10/{name}.safetensors")
+    names = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
+    names.sort(key=lambda name: (name.startswith("dense"), name))
+    layers = stack(tensors, names)
+    return layers, mnist(data)
+
+
+def check_shares(layers, x, scope, shares):
+    for share in shares:
+        pruned = prune(layers, smallest([layer.weight for layer in layers], share, scope))
+        *_, c, observed = check(layers, pruned, x)
+        assert observed > 0 or share < 0.9
+        assert c.tightness(observed) < 100 or observed == 0
+
+
+@pytest.mark.parametrize(("scope", "share"), [("neuron", 0.3), ("layer", 0.6), ("global", 0.95)])
+def test_no_violation_on_real_networks(real, scope, share):
+    check_shares(*real, scope, [share])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scope", ["neuron", "layer", "global"])
+def test_no_violation_on_real_networks_at_ten_sparsities(real, scope):
+    check_shares(*real, scope, np.linspace(0.05, 0.95, 10))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda n: Linear(np.ones(3)), "two axes"),
+        (lambda n: Linear(np.ones((2, 3)), np.ones(3)), "one entry per row"),
+        (lambda n: Linear(np.array([[np.nan]])), "weight must be finite"),
+        (lambda n: forward(n, np.ones((2, 5))), r"x must have shape \[n, 3\]"),
+        (lambda n: tier_b(n, n, -1.0), "radius must be"),
+        (lambda n: tier_b(n, n[:1], 1.0), "same layers"),
+        (lambda n: tier_b([], [], 1.0), "at least one layer"),
+        (lambda n: tier_b([n[0], n[0]], [n[0], n[0]], 1.0), "take what the one before it gives"),
+        (lambda n: tier_a(n, [Linear(2 * n[0].weight), n[1]], 1.0), "must be unchanged"),
+        (lambda n: tier_a(n, [Linear(n[0].weight * [[1, 0, 0]]), n[1]], 1.0), "keep its largest weights"),
+    ],
+)
+def test_bad_arguments_are_named(call, message):
+    network = [Linear(np.arange(6.0).reshape(2, 3)), Linear(np.ones((1, 2)))]
+    with pytest.raises(ValueError, match=message):
+        call(network)
