@@ -1,6 +1,39 @@
-"""lqtheory: how compressible a trained network is, and how far it can be pruned with a guaranteed loss."""
+"""lqtheory: how compressible a trained network is, and how far it can be pruned with a guaranteed loss.
 
+Indices of arrays need NumPy alone; what reads checkpoints or prunes networks is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .indices import (
+    effective_number as effective_number,
+    gini as gini,
+    hard_sparsity as hard_sparsity,
+    hoyer as hoyer,
+    normalized_sparsity_index as normalized_sparsity_index,
+    pq_index as pq_index,
+    sparsity_index as sparsity_index,
+    weights_needed as weights_needed,
+)
 from .norms import lq_norm as lq_norm, tail_norm as tail_norm
 from .profile import Profile as Profile
 
+if TYPE_CHECKING:
+    from .analysis import analyze as analyze
+    from .checkpoint import read as read
+    from .comparison import compare as compare
+
 __version__ = "0.1.0"
+
+_ON_USE = {"analyze": "analysis", "compare": "comparison", "read": "checkpoint"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_USE:
+        return getattr(import_module(f".{_ON_USE[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ON_USE])

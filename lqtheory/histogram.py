@@ -143,20 +143,10 @@ class Histogram:
         return low + step * mean, step * np.sqrt(variance)
 
     def atoms(self) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
-        """Signed values and their counts, one or two a bin, with the bin's number, mean and variance.
-
-        Two weights are given back exactly; more are drawn together to mean - spread and mean + spread, or, where
-        one of these would leave the bin, to the edge that it crosses and the point that then keeps the moments.
-        """
-        (low, high), (mean, spread) = self.edges, self.moments
+        """Signed values and their counts, one or two a bin, with the bin's number, mean and variance."""
+        mean, spread = self.moments
+        first, second, share = two_points(*self.edges, mean, spread)
         wide = spread > 0
-        first = np.clip(mean - spread, low, None)
-        second = np.where(wide, mean + np.divide(spread**2, mean - first, out=np.zeros_like(mean), where=wide), mean)
-        over = second > high
-        second = np.where(over, high, second)
-        gap = np.where(over & wide, high - mean, 1.0)
-        first = np.where(over, np.maximum(mean - spread**2 / gap, low), first)
-        share = np.divide(second - mean, second - first, out=np.ones_like(mean), where=second > first)
         values = np.concatenate([(self.sign * first), (self.sign * second)[wide]])
         return values, np.concatenate([self.count * share, (self.count * (1 - share))[wide]])
 
@@ -164,6 +154,28 @@ class Histogram:
     def exact(self) -> bool:
         """Whether every bin gives its weights back."""
         return bool(np.all((self.count <= 2) | (self.moments[1] == 0)))
+
+
+def two_points(
+    low: np.ndarray, high: np.ndarray, mean: np.ndarray, spread: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two points in [low, high], and the share of the first, with the given mean and standard deviation.
+
+    They are mean - spread and mean + spread, so that two weights are given back exactly, or, where one of these
+    would leave the bin, the edge that it crosses and the point that then keeps the moments. With no spread both
+    are the mean and the share is 1.
+
+    >>> [float(x) for x in two_points(*map(np.array, (0.0, 4.0, 1.0, 1.5)))]  # 1 - 1.5 crosses the lower edge
+    [0.0, 3.25, 0.692307692]
+    """
+    wide = spread > 0
+    first = np.where(wide, np.maximum(mean - spread, low), mean)
+    second = np.where(wide, mean + spread**2 / np.where(wide & (mean > first), mean - first, 1.0), mean)
+    over = second > high
+    first = np.where(over, np.maximum(mean - spread**2 / np.where(over & (high > mean), high - mean, 1.0), low), first)
+    second = np.where(over, high, second)
+    share = np.divide(second - mean, second - first, out=np.ones_like(mean), where=second > first)
+    return first, second, np.where(wide, share, 1.0)
 
 
 def atoms_of(histograms: Iterable[Histogram]) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:

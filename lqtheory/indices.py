@@ -26,7 +26,7 @@ def log_effective_number(profile: PowerSums, p: float, q: float) -> Any:
     with np.errstate(invalid="ignore"):
         if np.isinf(q):
             return log_power_sum(profile, p) - p * profile.log_max
-        if isinstance(profile, Profile) and (q - p) * _log_range(profile) < 0.5:
+        if isinstance(profile, Profile) and (q == p or (q - p) * _log_range(profile) < 0.5):
             return _log_effective_number_near(profile, p, q)
         return (q * log_power_sum(profile, p) - p * log_power_sum(profile, q)) / (q - p)
 
@@ -43,6 +43,8 @@ def _log_effective_number_near(profile: Profile, p: float, q: float) -> float:
     $\log N = \log S_p - p\,c - \frac p\delta \log(1 + \sum s_i (e^{\delta(\log|w_i| - c)} - 1))$.
     """
     kept = profile.magnitudes > 0
+    if not kept.any():
+        return np.nan
     logs, log_sum, delta = profile.log_magnitudes[kept], log_power_sum(profile, p), q - p
     share = profile.counts[kept] * np.exp(p * logs - log_sum)
     share /= share.sum()

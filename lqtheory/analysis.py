@@ -1,0 +1,206 @@
+"""A whole network, measured: every tensor, all of them together, and the ledger of what was read."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .checkpoint import Checkpoint, WeightTensor, read
+from .histogram import Histogram
+from .measure import QS, Measure, Table, labelled, measure, neuron_indices
+from .profile import Profile
+from .requested import REQUESTED
+from .scan import NeuronSums, scan
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+SCHEMA = "lqtheory/analysis/1"
+
+Watch = Callable[[Sequence[WeightTensor]], Iterable[WeightTensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class TensorMeasure:
+    """One tensor of a network, measured; `sums` holds one row per neuron."""
+
+    tensor: WeightTensor
+    measure: Measure
+    sums: NeuronSums
+    histogram: Histogram
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data under the names of the JSON."""
+        tensor, layout = self.tensor, self.tensor.layout
+        about = {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype, "kind": layout.kind}
+        return about | {"axis_assumed": layout.assumed, "fan_in": layout.fan_in} | self.measure.to_dict()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Analysis:
+    """What `analyze` returns: `tensors`, the `network` of all their weights together, and the `checkpoint`'s ledger."""
+
+    checkpoint: Checkpoint
+    tensors: tuple[TensorMeasure, ...]
+    network: Measure
+    qs: tuple[float, ...]
+
+    @property
+    def coverage_counts(self) -> dict[str, int]:
+        """How many parameters there are, and how many of them were analysed."""
+        analysed = sum(each.tensor.parameters for each in self.tensors)
+        return {"parameters": self.checkpoint.parameters, "analysed": analysed}
+
+    @property
+    def coverage(self) -> dict[str, Any]:
+        """The ledger: every parameter is either analysed or skipped with its reason."""
+        skipped, buffers = (
+            [{"name": s.name, "parameters": s.parameters, "reason": s.reason} for s in part]
+            for part in (self.checkpoint.skipped, self.checkpoint.buffers)
+        )
+        return {
+            **self.coverage_counts,
+            "skipped": skipped,
+            "buffers": buffers,
+            "notes": list(self.checkpoint.notes),
+        }
+
+    def to_dict(self, neurons: bool = False) -> dict[str, Any]:
+        """The document of the JSON contract as plain data; nan where an index is not defined.
+
+        With `neurons`, each tensor also has the indices of every single neuron, as `neuron_indices`.
+        """
+        return {
+            "schema": SCHEMA,
+            "source": self.checkpoint.source,
+            "qs": list(self.qs),
+            "coverage": self.coverage,
+            "tensors": [
+                each.to_dict() | ({"neuron_indices": neuron_indices([each.sums], self.qs)} if neurons else {})
+                for each in self.tensors
+            ],
+            "network": self.network.to_dict(),
+        }
+
+    def to_json(self, indent: int | None = 1, neurons: bool = False) -> str:
+        """The document as strict JSON: what is not a finite number becomes null; same input, same bytes."""
+        return to_json(self.to_dict(neurons), indent)
+
+    def to_pandas(self, scope: str = "tensor") -> "pd.DataFrame":
+        """One row per tensor, per neuron or for the network; one column per index."""
+        import pandas as pd
+
+        if scope == "neuron":
+            return pd.concat([_neuron_frame(each, self.qs) for each in self.tensors], ignore_index=True)
+        if scope == "network":
+            return pd.DataFrame([_flat(self.network.to_dict())])
+        if scope != "tensor":
+            raise ValueError(f"scope must be neuron, tensor or network, got scope={scope!r}.")
+        return pd.DataFrame([_flat(each.to_dict()) for each in self.tensors])
+
+    def summary(self) -> str:
+        """The answer in two sentences."""
+        counts, network, q = self.coverage_counts, self.network, f"{self.qs[len(self.qs) // 2]:g}"
+        covered = (
+            "{analysed:,} of {parameters:,} parameters analysed".format(**counts) + f" in {len(self.tensors)} tensors"
+        )
+        if network.profile is None or not network.profile.nonzero:
+            return f"{covered}; none of them is finite and other than zero."
+        ours, noise = (t["effective_number"][q] / network.profile.d for t in (network.indices, network.null))
+        return (
+            f"{covered}. The network counts as {ours:.1%} of its weights (effective number, q = {q}), Gaussian noise "
+            f"of its size as {noise:.1%}: it is {'more' if ours < noise else 'less'} compressible than noise."
+        )
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """The Lorenz curve of the network beside that of Gaussian weights."""
+        from . import plot
+
+        curves = {"network": self.network.profile, "Gaussian": Profile.gaussian(self.coverage_counts["analysed"])}
+        return plot.lorenz(curves, ax)
+
+    def __repr__(self) -> str:
+        return f"Analysis({self.checkpoint.source!r}, {self.summary()})"
+
+
+def analyze(
+    source: Any,
+    qs: Sequence[float] = QS,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    index: Iterable[str] = (),
+    watch: Watch = iter,
+) -> Analysis:
+    """Measure every weight of a checkpoint: per neuron, per tensor, and all together.
+
+    `source` is a path, a folder, `org/name[@rev]`, a state dict or an nn.Module; nothing is mutated. `qs` are the
+    exponents of the index tables, each in (0, 1). `include` and `exclude` are globs, or regular expressions after
+    `re:`. `index` asks for indices that need a sort or a decomposition (`lqtheory.requested.REQUESTED`). `watch`
+    wraps the walk over the tensors, for a progress bar.
+
+    Raises CheckpointError when the source cannot be read, ValueError for an exponent outside (0, 1).
+    """
+    qs = tuple(sorted({_below_one(q) for q in qs}))
+    checkpoint = source if isinstance(source, Checkpoint) else read(source, include=include, exclude=exclude)
+    wanted = {name: _requested(name) for name in index}
+    tensors = tuple(_measured(tensor, qs, wanted) for tensor in watch(checkpoint.tensors))
+    parts: dict[str, list[Histogram]] = {}
+    for each in tensors:
+        parts.setdefault(each.histogram.grid.dtype, []).append(each.histogram)
+    network = measure([Histogram.merged(part) for part in parts.values()], [t.sums for t in tensors], qs)
+    return Analysis(checkpoint, tensors, network, qs)
+
+
+def _measured(tensor: WeightTensor, qs: tuple[float, ...], wanted: Table) -> TensorMeasure:
+    histogram, sums = scan(tensor, (*qs, 1.0, 2.0))
+    result = measure([histogram], [sums], qs)
+    if wanted and result.indices:
+        rows = tensor.layout.as_rows(np.nan_to_num(tensor.values(), nan=0.0, posinf=0.0, neginf=0.0))
+        extra = {name: function(rows, result.profile) for name, function in wanted.items()}
+        result = replace(result, indices=result.indices | extra)
+    return TensorMeasure(tensor, result, sums, histogram)
+
+
+def _requested(name: str) -> Any:
+    if name not in REQUESTED:
+        raise ValueError(f"an index on request must be one of {', '.join(REQUESTED)}, got {name!r}.")
+    return REQUESTED[name]
+
+
+def _below_one(q: float) -> float:
+    if not 0 < q < 1:
+        raise ValueError(f"q must lie in (0, 1), got q={q:g}.")
+    return float(q)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the JSON without what has no place in a cell."""
+    plain = {k: v for k, v in row.items() if not isinstance(v, dict)}
+    return plain | {"flags": "; ".join(row["flags"])} | dict(labelled(row["indices"]))
+
+
+def _neuron_frame(each: TensorMeasure, qs: tuple[float, ...]) -> "pd.DataFrame":
+    import pandas as pd
+
+    frame = pd.DataFrame(neuron_indices([each.sums], qs))
+    frame.insert(0, "neuron", np.arange(len(frame)))
+    frame.insert(0, "name", each.tensor.name)
+    return frame
+
+
+def to_json(document: Any, indent: int | None = 1) -> str:
+    """Strict JSON of plain data and NumPy numbers: null for every number that JSON does not know."""
+    return json.dumps(_plain(document), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
