@@ -34,7 +34,7 @@ def _snapshot(source: str, name: str, revision: str | None, patterns: list[str])
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns="*/*"))
     except Exception as error:  # its errors, its HTTP client's and the system's have no base in common
         raise CheckpointError(
             f"there is no file or folder {source!r}, and the Hub gave no model of that name: {in_short(error)}."

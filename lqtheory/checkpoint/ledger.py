@@ -1,7 +1,7 @@
 """The ledger: every parameter of a checkpoint is either analysed or skipped with a reason."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -10,7 +10,7 @@ from .errors import CheckpointError
 from .layout import vector
 from .neurons import Family, layout_of
 from .roles import buffer_reason, mask_notes, scale_reason
-from .tensor import BYTES, Stored, WeightTensor
+from .tensor import Stored, WeightTensor
 
 
 @dataclass(frozen=True)
@@ -75,23 +75,26 @@ def account(
     tensors, skipped, buffers = [], [], []
     for entry in distinct:
         if reason := buffer_reason(entry, dtypes):
-            buffers.append(_left_out(entry, reason, matrix=False))
-        elif reason := _filtered(entry.name, include, wanted, unwanted):
-            skipped.append(_left_out(entry, reason, matrix=False))
-        elif reason := _obstacle(entry):
-            skipped.append(_left_out(entry, reason, matrix=len(entry.shape) >= 2 and entry.parameters > 0))
-        elif not include and (reason := _not_a_matrix(entry, dtypes)):
-            skipped.append(_left_out(entry, reason, matrix=False))
+            buffers.append(_left_out(entry, reason))
+        elif unwanted(entry.name):
+            skipped.append(_left_out(entry, "excluded"))
+        elif include and not wanted(entry.name):
+            skipped.append(_left_out(entry, "not included"))
+        elif entry.bits is None or entry.parameters == 0:
+            skipped.append(_left_out(entry, entry.obstacle or "empty: no entries", matrix=entry.parameters > 0))
+        elif not include and (reason := _no_matrix(entry, dtypes)):
+            skipped.append(_left_out(entry, reason))
         else:
-            tensors.append(_weights(entry, family))
+            layout = entry.layout or (layout_of(entry.name, family) if len(entry.shape) > 1 else vector(entry.shape))
+            key = entry.key or entry.name
+            tensors.append(WeightTensor(entry.name, entry.shape, entry.dtype, layout, entry.bits, entry.file, key))
     if include and not any(wanted(entry.name) for entry in distinct):
         raise CheckpointError(f"{source} has no tensor that matches {' or '.join(map(repr, include))}.")
-    return Checkpoint(
-        source, tuple(tensors), tuple(skipped), tuple(buffers), (*notes, *remarks, *mask_notes(dtypes)), config
-    )
+    notes = (*notes, *remarks, *mask_notes(dtypes))
+    return Checkpoint(source, tuple(tensors), tuple(skipped), tuple(buffers), notes, config)
 
 
-def matcher(patterns: Sequence[str]):
+def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     """A function that says whether a name matches a glob, or a regular expression after `re:`, of `patterns`.
 
     >>> matcher(["*.weight", r"re:^h[.]\\d+$"])("h.12"), matcher(["*.weight"])("fc.bias")
@@ -130,23 +133,7 @@ def _without_ties(stored: Sequence[Stored]) -> tuple[list[Stored], list[str]]:
     return distinct, remarks
 
 
-def _filtered(name: str, include: Sequence[str], wanted, unwanted) -> str:
-    if unwanted(name):
-        return "excluded"
-    return "not included" if include and not wanted(name) else ""
-
-
-def _obstacle(entry: Stored) -> str:
-    if entry.parameters == 0:
-        return "empty: no entries"
-    if entry.obstacle:
-        return entry.obstacle
-    if entry.bits is None or entry.dtype not in BYTES:
-        return f"{entry.dtype} is not a floating type that can be read"
-    return ""
-
-
-def _not_a_matrix(entry: Stored, dtypes: Mapping[str, str]) -> str:
+def _no_matrix(entry: Stored, dtypes: Mapping[str, str]) -> str:
     if len(entry.shape) == 0:
         return "a single number"
     if len(entry.shape) == 1:
@@ -154,11 +141,6 @@ def _not_a_matrix(entry: Stored, dtypes: Mapping[str, str]) -> str:
     return scale_reason(entry, dtypes)
 
 
-def _weights(entry: Stored, family: Family) -> WeightTensor:
-    layout = entry.layout or (layout_of(entry.name, family) if len(entry.shape) > 1 else vector(entry.shape))
-    assert entry.bits is not None
-    return WeightTensor(entry.name, entry.shape, entry.dtype, layout, entry.bits, entry.file, entry.key or entry.name)
-
-
-def _left_out(entry: Stored, reason: str, matrix: bool) -> Skipped:
-    return Skipped(entry.name, entry.parameters, reason, entry.shape, entry.dtype, matrix)
+def _left_out(entry: Stored, reason: str, matrix: bool = False) -> Skipped:
+    two = len(entry.shape) >= 2
+    return Skipped(entry.name, entry.parameters, reason, entry.shape, entry.dtype, matrix and two)

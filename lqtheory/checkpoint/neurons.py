@@ -27,10 +27,11 @@ _WEIGHT = re.compile(r"[.](weight_orig|weight_v)$")
 _CONV1D = re.compile(r"(^|\.)(c_attn|q_attn|c_proj|c_fc)\.weight$")
 _CONV1D_MODELS = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp", "gpt2_double_heads"}
 _EMBEDDING = re.compile(
-    r"(^|_)(wte|wpe|emb|embs|embed|embeds|embedding|embeddings|embedder)$|^embed_(?!out|proj)|_tokens?$|"
+    r"(^|_)(wte|wpe|emb|embs|embed|embeds|embedding|embeddings|embedder)$|^embed_(tokens|positions|in)|_tokens?$|"
     r"^(shared|relative_attention_bias|pos_table)$"
 )
-_TRANSPOSED = re.compile(r"deconv|transpose|convt|conv_tr|up_?conv", re.IGNORECASE)
+_TRANSPOSED = re.compile(r"deconv|transpose|conv_?tr", re.IGNORECASE)
+_UP = re.compile(r"(^|[._])up(_?conv|_?sampl\w*)?\d*[._]", re.IGNORECASE)
 _EXPERTS = re.compile(r"expert|(^|[._])(input_linear|output_linear)\.weight$|moe", re.IGNORECASE)
 _EXPERTS_IN_OUT = {"llama4", "llama4_text", "gpt_oss", "qwen3_vl_moe", "qwen3_vl_moe_text", "aria", "aria_text"}
 _INTO = re.compile(r"(gate_up_proj|gate_proj|up_proj|w1|w3|v1|wi|wi_0|wi_1|fc1|input_linear)(\.weight)?$")
@@ -143,11 +144,15 @@ def _experts_config(name: str, shape: Shape, family: Family) -> bool | None:
 
 
 def _transposed(name: str, shape: Shape, family: Family) -> Layout | None:
-    """Convolutions whose name says that they are transposed; the bias gives the groups."""
-    if len(shape) < 3 or not _TRANSPOSED.search(name):
+    """Convolutions whose name says that they are transposed, or that they go up with an even kernel."""
+    bias = family.bias(name)
+    groups = _groups(shape, bias) if bias else 1
+    named = _TRANSPOSED.search(name)
+    if len(shape) < 3 or not groups or not (named or (_UP.search(name) and shape[-1] % 2 == 0)):
         return None
-    groups = _groups(shape, family.bias(name))
-    return transposed_convolution(shape, groups) if groups else transposed_convolution(shape).guessed()
+    layout = transposed_convolution(shape, groups)
+    certain = bias and (named or bias != shape[:1])
+    return layout if certain else layout.guessed()
 
 
 def _bias(name: str, shape: Shape, family: Family) -> Layout | None:

@@ -54,8 +54,8 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     try:
         if path.exists():
             return path
-    except (OSError, ValueError) as error:  # too long, or with a zero byte
-        raise CheckpointError(f"{str(source)[:80]!r} is no path that can exist: {error}.") from None
+    except OSError as error:
+        raise CheckpointError(f"{str(source)[:80]!r} is no path: {error.strerror or error}.") from None
     known = path.suffix in (".safetensors", ".npz", *_TORCH, *_OTHERS)
     if isinstance(source, str) and is_hub_id(source) and not known:
         return download(source)

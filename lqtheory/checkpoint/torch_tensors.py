@@ -75,6 +75,7 @@ def _obstacle(tensor: torch.Tensor | np.ndarray) -> str:
 def _bits(tensor: torch.Tensor) -> UInt[np.ndarray, " n"]:
     plain = tensor.detach().resolve_neg().cpu().contiguous().reshape(-1)
     bits = plain.view(_INTEGERS[tensor.itemsize]).numpy().view(f"u{tensor.itemsize}")
+    bits = np.require(bits, requirements="A")  # a file may have been packed again without alignment
     bits.flags.writeable = False
     return bits
 

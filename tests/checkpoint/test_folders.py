@@ -150,7 +150,7 @@ def test_hub_ids(tmp_path, monkeypatch):
     """Safetensors first, pickles only when there are none, the revision handed through."""
     asked = []
 
-    def snapshot(name, revision, allow_patterns):
+    def snapshot(name, revision, allow_patterns, ignore_patterns):
         asked.append((name, revision, "*.bin" in allow_patterns))
         if "*.bin" in allow_patterns:
             torch.save({"fc.weight": torch.ones(2, 3)}, tmp_path / "pytorch_model.bin")
