@@ -1,6 +1,7 @@
 """Theorems 13 to 16: no violation on random and on real networks, the tiers in order, the tight cases tight."""
 
 import gzip
+from fractions import Fraction
 from itertools import pairwise
 from math import fsum
 
@@ -22,7 +23,7 @@ from lqtheory.bounds import (
     tier_b,
     tier_c,
 )
-from lqtheory.bounds.network import Q_GRID
+from lqtheory.bounds.network import Q_GRID, exact_local
 
 
 def rms(difference):
@@ -152,6 +153,19 @@ def test_no_bound_flips_when_last_bits_move(seed):
     ]
     for bound in bounds:
         assert not any(bound.violated(error) for error in observed)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_exact_local_error_survives_cancellation(seed):
+    """Inputs almost orthogonal to the change of the weights: the quadratic form is lost in the rounding of G."""
+    generator = np.random.default_rng(seed)
+    h = generator.normal(size=(3, 6))
+    change = np.linalg.svd(h)[2][3:4] * 10.0 ** generator.integers(-200, 200)
+    change += 1e-12 * generator.normal(size=(1, 6)) * change
+    dense, other = [Linear(change, None, IDENTITY)], [Linear(np.zeros((1, 6)), None, IDENTITY)]
+    truth = sum(sum(Fraction(a) * Fraction(b) for a, b in zip(row, change[0], strict=True)) ** 2 for row in h) / 3
+    value = exact_local(dense[0], other[0], second_moments(dense, h)[0])
+    assert Fraction(value) ** 2 >= truth
 
 
 def test_one_linear_layer_is_exact_in_tier_c(tolerance):

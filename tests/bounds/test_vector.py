@@ -84,6 +84,19 @@ def test_stechkin_is_attained_where_s_over_k_is_1_minus_q_over_2(q, tolerance):
     assert stechkin(Profile.of(np.full(k, 7.0)), s, q).tightness(7 * (k - s) ** 0.5) < 1 + tolerance["tight"]
 
 
+@pytest.mark.parametrize("seed", range(300))
+def test_rounding_never_lifts_the_truth_above_a_bound_that_is_attained(seed, tolerance):
+    generator = np.random.default_rng(seed)
+    q, p = sorted(generator.uniform(0.05, 2, 2))
+    d = int(generator.integers(2, 40))
+    s = int(generator.integers(1, d))
+    k = max(range(s + 1, d + 1), key=lambda k: np.log(k - s) / p - np.log(k) / q)
+    flat = [generator.random() * 10.0 ** generator.integers(-300, 300)] * k
+    profile = Profile.of(flat + [0.0] * (d - k))
+    assert worst_case(profile, s, q, p).value >= tail(flat, s, p)
+    assert retention(profile, 0.0, q, p).value <= k
+
+
 def test_worst_case_falls_as_more_is_kept():
     w = Profile.of(np.random.default_rng(0).standard_t(2, 500))
     values = [worst_case(w, s, 0.7).value for s in range(501)]
