@@ -82,6 +82,6 @@ def _weight_map(index: Path) -> Mapping[str, str]:
     if not isinstance(owner, dict) or not owner:
         raise CheckpointError(f"{index} is not an index of shards: 'weight_map' names no tensors.")
     for name, file in owner.items():
-        if not isinstance(file, str) or "\0" in file or Path(file).name != file:
+        if not isinstance(file, str) or "\0" in file or not file.strip(".") or Path(file).name != file:
             raise CheckpointError(f"{index} must name files of its own folder, got {file!r} for {name!r}.")
     return owner

@@ -35,10 +35,11 @@ def _stored(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> St
     name = member.filename.removesuffix(".npy")
     with archive.open(member) as file:
         shape, fortran, dtype = _header(file)
+        left = member.file_size - file.tell()
     if dtype.kind != "f" or dtype.itemsize > 8:
         return Stored(name, shape, str(dtype), None, f"{dtype} values are not floating numbers", str(path))
-    if min(shape, default=0) < 0 or member.file_size < prod(shape) * dtype.itemsize:
-        raise ValueError(f"{name!r} has {member.file_size} bytes, too few for the shape {shape}")
+    if min(shape, default=0) < 0 or left < prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name!r} has {left} bytes, too few for the shape {shape}")
     read = partial(_member_bits, path, member.filename, shape, fortran, dtype)
     return Stored(name, shape, dtype.name, read, file=str(path))
 

@@ -45,7 +45,7 @@ def without_prefixes(stored: list[Stored]) -> tuple[list[Stored], list[str]]:
 
 def _network(content: Mapping[Any, Any], seen: frozenset[int] = frozenset()) -> tuple[dict[str, Any], list[str]]:
     """The tensors that make up the network, by name, and notes on the entries that are not read."""
-    tensors = {key: dict(leaves(value)) for key, value in content.items()}
+    tensors = {key: dict(_leaves(value)) for key, value in content.items()}
     with_tensors = [key for key in content if tensors[key]]
     for name in _NETWORK:
         if name in with_tensors and isinstance(content[name], Mapping) and id(content[name]) not in seen:
@@ -63,7 +63,7 @@ def _network(content: Mapping[Any, Any], seen: frozenset[int] = frozenset()) -> 
     return network, _not_read(content, chosen)
 
 
-def leaves(value: Any) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
     """All tensors below `value` with their dotted paths; each container is entered once."""
     stack, seen = [("", value)], set()
     while stack:

@@ -1,8 +1,6 @@
 """Tensors of torch in memory, from state dicts and from modules whose classes tell the neuron axis."""
 
-from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,16 +39,6 @@ def module_tensors(module: torch.nn.Module) -> list[Stored]:
     return stored
 
 
-def storage_bytes(tensors: Iterable[Any]) -> int:
-    """Bytes behind all tensors together, each storage counted once."""
-    storages = {}
-    for tensor in tensors:
-        if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and not tensor.is_meta:
-            storage = tensor.untyped_storage()
-            storages[storage.data_ptr()] = max(storage.nbytes(), storages.get(storage.data_ptr(), 0))
-    return sum(storages.values())
-
-
 def _obstacle(tensor: torch.Tensor | np.ndarray) -> str:
     """Why the entries cannot be read as floating numbers, or ""."""
     dtype = str(tensor.dtype).removeprefix("torch.")
@@ -73,7 +61,7 @@ def _obstacle(tensor: torch.Tensor | np.ndarray) -> str:
 
 
 def _bits(tensor: torch.Tensor) -> UInt[np.ndarray, " n"]:
-    plain = tensor.detach().resolve_neg().cpu().contiguous().reshape(-1)
+    plain = tensor.detach().resolve_neg().cpu().reshape(-1)
     bits = plain.view(_INTEGERS[tensor.itemsize]).numpy().view(f"u{tensor.itemsize}")
     bits = np.require(bits, requirements="A")  # a file may have been packed again without alignment
     bits.flags.writeable = False

@@ -240,6 +240,27 @@ def test_nested_and_cyclic_dicts_end():
     assert read(wide).parameters == 4
 
 
+def lying_npz(path: Path, shape: tuple[int, ...]) -> Path:
+    """An archive with 8 float64 numbers and a header that promises another shape."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}".encode().ljust(118)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("w.npy", b"\x93NUMPY\x01\x00v\x00" + header + bytes(64))
+    return path
+
+
+@pytest.mark.parametrize("shape", [(2**20, 2**20), (3, 7), (-2, 4), (-2, -4)])
+def test_npz_with_too_few_bytes(tmp_path, shape):
+    assert "too few for the shape" in sentence(lying_npz(tmp_path / "w.npz", shape))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_torch_tensors_that_reach_beyond_their_file(tmp_path, zipped):
+    path = tmp_path / "w.pt"
+    torch.save({"w": torch.ones(3, 4)}, path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes().replace(b"K\x03K\x04\x86", b"K\xc8K\xc8\x86"))
+    assert "damaged" in sentence(path)
+
+
 LEAN = """
 import resource, sys
 from lqtheory.checkpoint import CheckpointError, read
@@ -260,11 +281,7 @@ def test_lies_cost_no_memory_and_safetensors_need_no_torch(tmp_path):
     paths = [tmp_path / f"{k}.safetensors" for k in range(len(LIES))]
     for path, content in zip(paths, LIES.values(), strict=True):
         path.write_bytes(content)
-    header = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f8', 'fortran_order': False, 'shape': (1048576, 1048576)}".ljust(
-        118
-    )
-    with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
-        archive.writestr("w.npy", header + bytes(64))
+    lying_npz(tmp_path / "w.npz", (1048576, 1048576))
     arguments = [sys.executable, "-c", LEAN, *map(str, paths), str(tmp_path / "w.npz")]
     grown = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60).stdout
     assert int(grown) < 20_000

@@ -76,9 +76,12 @@ def test_a_tensor_that_only_the_index_knows(tmp_path):
     "file", ["../secret.safetensors", "/etc/passwd", "", ".", "..", "a/b.safetensors", None, 3, "a\0"]
 )
 def test_an_index_cannot_point_outside_its_folder(tmp_path, file):
-    edit(sharded(tmp_path), **{"c.weight": file})
-    with pytest.raises(CheckpointError):
-        read(tmp_path)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    edit(sharded(folder), **{"c.weight": file})
+    save_file({"c.weight": ones(2, 2)}, tmp_path / "secret.safetensors")
+    with pytest.raises(CheckpointError, match="must name files of its own folder"):
+        read(folder)
 
 
 @pytest.mark.parametrize(
