@@ -19,16 +19,23 @@ from .layers import (
     Linear as Linear,
     forward as forward,
 )
+from .moments import Moments as Moments, input_radius as input_radius, second_moments as second_moments
 from .network import (
-    Moments as Moments,
     NetworkBound as NetworkBound,
-    input_radius as input_radius,
-    second_moments as second_moments,
     tier_a as tier_a,
     tier_b as tier_b,
     tier_c as tier_c,
 )
+from .neuron import (
+    bias_moved as bias_moved,
+    refitted as refitted,
+    truncation as truncation,
+    truncation_by_norms as truncation_by_norms,
+    truncation_by_spectrum as truncation_by_spectrum,
+    truncation_envelope as truncation_envelope,
+)
 from .operators import spectral_norm as spectral_norm
+from .statistical import certified_sparsity as certified_sparsity, harm as harm, harm_rate as harm_rate
 from .vector import (
     bracket as bracket,
     maurey as maurey,

@@ -8,15 +8,13 @@ evaluates them, in whatever order their sums are added.
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import fsum
 
 import numpy as np
 from jaxtyping import Float64
-from numpy.typing import ArrayLike
 
-from .._checks import check_finite
 from .bound import Bound
-from .layers import Linear, check_inputs
+from .layers import Linear
+from .moments import Moments, input_radius as input_radius, rms_response, second_moments as second_moments
 from .operators import spectral_norm
 from .rounding import EPS, TINY, exp_up, norm_up, up
 from .vector import constant_error, log_worst_case_constant
@@ -41,37 +39,6 @@ class NetworkBound(Bound):
         """Which part of the bound each layer is to blame for; they add up to 1, and are all 0 for a bound of 0."""
         total = sum(self.contributions)
         return tuple(part / total if total else 0.0 for part in self.contributions)
-
-
-@dataclass(frozen=True, eq=False)
-class Moments:
-    r"""$E[(h,1)(h,1)^\top]$ of a layer's input h over `count` samples, and $\sqrt{E\|h\|^2}$ rounded up."""
-
-    second: Float64[np.ndarray, "d+1 d+1"]
-    radius: float
-    count: int
-
-
-def input_radius(x: ArrayLike) -> float:
-    r"""$\sqrt{\frac1n\sum\|x_i\|^2}$ over the rows of `x`, rounded up: how large the inputs are in L2.
-
-    >>> round(input_radius([[3.0, 4.0], [0.0, 0.0]]) ** 2, 9)
-    12.5
-    """
-    rows = np.atleast_2d(check_finite(x, "x"))
-    return up(norm_up(rows) / len(rows) ** 0.5, 4)
-
-
-def second_moments(layers: Sequence[Linear], x: ArrayLike) -> list[Moments]:
-    """The moments of every layer's input: one pass of the dense network, enough for any number of pruned ones."""
-    h = check_inputs(layers, x)
-    moments = []
-    for layer in layers:
-        with_one = np.column_stack([h, np.ones(len(h))])
-        with np.errstate(over="ignore"):
-            moments.append(Moments(with_one.T @ with_one / len(h), input_radius(h), len(h)))
-        h = layer(h)
-    return moments
 
 
 def tier_a(
@@ -168,22 +135,8 @@ def worst_local(layer: Linear, hat: Linear, size: float) -> float:
 
 
 def exact_local(layer: Linear, hat: Linear, moments: Moments) -> float:
-    r"""$\sqrt{\mathrm{tr}\,D\,\mathrm{E}[(h,1)(h,1)^\top]\,D^\top}$, $D=[\Delta W,\Delta b]$, rounded up."""
-    change, second, square = layer.weight - hat.weight, moments.second[:-1, :-1], moments.radius * moments.radius
-    if np.any(layer.offset != hat.offset):
-        change = np.column_stack([change, layer.offset - hat.offset])
-        second, square = moments.second, square + 1
-    scale = float(np.max(np.abs(change)))
-    if scale == 0:
-        return 0.0
-    change = change / scale
-    with np.errstate(over="ignore", invalid="ignore"):
-        trace = max(fsum(np.einsum("ij,ij->i", change @ second, change).tolist()), 0.0)
-        # the moments and both products are rounded, in a quadratic form of size ||D||^2 E||(h,1)||^2
-        terms = moments.count + 2 * change.shape[1] + 16
-        underflow = 4 * (moments.count + change.shape[1]) * change.size * change.shape[1] * TINY
-        hidden = terms * EPS * square * norm_up(change) ** 2 + underflow
-        return up(scale * up((trace + hidden) ** 0.5, 8), 4)
+    r"""$\sqrt{E\|\Delta W h + \Delta b\|^2}$ from the second moments of the layer's input, rounded up."""
+    return rms_response(layer.weight - hat.weight, moments, layer.offset - hat.offset)
 
 
 def envelope(layer: Linear, hat: Linear, qs: Sequence[float]) -> float:

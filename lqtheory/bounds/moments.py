@@ -1,0 +1,111 @@
+r"""Second moments of the inputs of a layer: what the activation-aware bounds read of the data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import fsum
+
+import numpy as np
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
+
+from .._checks import check_finite
+from .layers import Linear, check_inputs
+from .operators import largest_eigenvalue
+from .rounding import EPS, TINY, norm_up, up, up_each
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    r"""$E[(h,1)(h,1)^\top]$ of an input h in $\mathbb R^d$ over `count` samples, and $\sqrt{E\|h\|^2}$ rounded up.
+
+    >>> moments = Moments.of(np.array([[1.0, 2.0], [3.0, 2.0]]))
+    >>> moments.G, moments.mean
+    (array([[5., 4.], [4., 4.]]), array([2., 2.]))
+    """
+
+    second: Float64[np.ndarray, "d+1 d+1"]
+    radius: float
+    count: int
+
+    @classmethod
+    def of(cls, h: ArrayLike) -> "Moments":
+        """The moments of the rows of `h` [n, d]."""
+        rows = check_finite(h, "h")
+        if rows.ndim != 2:
+            raise ValueError(f"h must have shape [n, d], got shape {rows.shape}.")
+        with_one = np.column_stack([rows, np.ones(len(rows))])
+        with np.errstate(over="ignore"):
+            return cls(with_one.T @ with_one / len(rows), input_radius(rows), len(rows))
+
+    @property
+    def d(self) -> int:
+        """How many inputs."""
+        return len(self.second) - 1
+
+    @property
+    def G(self) -> Float64[np.ndarray, "d d"]:
+        r"""$E[hh^\top]$."""
+        return self.second[:-1, :-1]
+
+    @property
+    def mean(self) -> Float64[np.ndarray, " d"]:
+        r"""$\mu = E[h]$."""
+        return self.second[:-1, -1]
+
+    @property
+    def norms(self) -> Float64[np.ndarray, " d"]:
+        r"""$m_j = \|h_j\|_{L_2} = \sqrt{G_{jj}}$, rounded up."""
+        return np.minimum(up_each(np.sqrt(np.diagonal(self.G) + 4 * self.count * TINY), self.count + 8), self.radius)
+
+    @property
+    def spectral(self) -> float:
+        r"""$\sqrt{\lambda_{\max}(G)}$, rounded up: at most the radius."""
+        square = self.radius * self.radius
+        hidden = (self.count + 4) * EPS * square + 4 * self.count * self.d * TINY
+        return min(self.radius, up(up(largest_eigenvalue(self.G) + hidden, 4) ** 0.5, 4))
+
+
+def input_radius(x: ArrayLike) -> float:
+    r"""$\sqrt{\frac1n\sum\|x_i\|^2}$ over the rows of `x`, rounded up: how large the inputs are in L2.
+
+    >>> round(input_radius([[3.0, 4.0], [0.0, 0.0]]) ** 2, 9)
+    12.5
+    """
+    rows = np.atleast_2d(check_finite(x, "x"))
+    return up(norm_up(rows) / len(rows) ** 0.5, 4)
+
+
+def second_moments(layers: Sequence[Linear], x: ArrayLike) -> list[Moments]:
+    """The moments of every layer's input: one pass of the dense network, enough for any number of pruned ones."""
+    h = check_inputs(layers, x)
+    moments = []
+    for layer in layers:
+        moments.append(Moments.of(h))
+        h = layer(h)
+    return moments
+
+
+def rms_response(
+    change: Float64[np.ndarray, "out d"], moments: Moments, shift: Float64[np.ndarray, " out"] | None = None
+) -> float:
+    r"""$\sqrt{E\|Dh + c\|^2} = \sqrt{\mathrm{tr}\,[D,c]\,E[(h,1)(h,1)^\top]\,[D,c]^\top}$, rounded up.
+
+    >>> round(rms_response(np.array([[1.0, -1.0]]), Moments.of([[3.0, 1.0], [1.0, 1.0]])) ** 2, 12)
+    2.0
+    """
+    second, square = moments.G, moments.radius * moments.radius
+    if shift is not None and np.any(shift):
+        change = np.column_stack([change, shift])
+        second, square = moments.second, square + 1
+    scale = float(np.max(np.abs(change), initial=0.0))
+    if scale == 0:
+        return 0.0
+    rows, columns = change.shape
+    change = change / scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        trace = max(fsum(np.einsum("ij,ij->i", change @ second, change).tolist()), 0.0)
+        # the moments and both products are rounded, in a quadratic form of size ||D||^2 E||(h,1)||^2
+        terms = moments.count + 2 * columns + 16
+        underflow = 4 * (moments.count + columns) * rows * columns**2 * TINY
+        hidden = terms * EPS * square * norm_up(change) ** 2 + underflow
+        return up(scale * up((trace + hidden) ** 0.5, 8), 4)
