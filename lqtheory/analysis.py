@@ -25,12 +25,12 @@ Watch = Callable[[Sequence[WeightTensor]], Iterable[WeightTensor]]
 
 @dataclass(frozen=True, eq=False)
 class TensorMeasure:
-    """One tensor of a network, measured; `sums` holds one row per neuron."""
+    """One tensor of a network, measured; `sums` holds one row per neuron, `histograms` all the weights."""
 
     tensor: WeightTensor
     measure: Measure
     sums: NeuronSums
-    histogram: Histogram
+    histograms: list[Histogram]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data under the names of the JSON."""
@@ -149,19 +149,20 @@ def analyze(
     tensors = tuple(_measured(tensor, qs, wanted) for tensor in watch(checkpoint.tensors))
     parts: dict[str, list[Histogram]] = {}
     for each in tensors:
-        parts.setdefault(each.histogram.grid.dtype, []).append(each.histogram)
+        for histogram in each.histograms:
+            parts.setdefault(histogram.grid.dtype, []).append(histogram)
     network = measure([Histogram.merged(part) for part in parts.values()], [t.sums for t in tensors], qs)
     return Analysis(checkpoint, tensors, network, qs)
 
 
 def _measured(tensor: WeightTensor, qs: tuple[float, ...], wanted: Table) -> TensorMeasure:
-    histogram, sums = scan(tensor, (*qs, 1.0, 2.0))
-    result = measure([histogram], [sums], qs)
+    histograms, sums = scan(tensor, (*qs, 1.0, 2.0))
+    result = measure(histograms, [sums], qs)
     if wanted and result.indices:
         rows = tensor.layout.as_rows(np.nan_to_num(tensor.values(), nan=0.0, posinf=0.0, neginf=0.0))
         extra = {name: function(rows, result.profile) for name, function in wanted.items()}
         result = replace(result, indices=result.indices | extra)
-    return TensorMeasure(tensor, result, sums, histogram)
+    return TensorMeasure(tensor, result, sums, histograms)
 
 
 def _requested(name: str) -> Any:

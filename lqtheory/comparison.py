@@ -86,7 +86,8 @@ class Comparison:
         """The networks from the most to the least compressible by the PQ index, and whom each one dominates."""
         rows = []
         for label, network in self.networks.items():
-            beaten = [_other(pair, label) for pair, d in self.pairs.items() if d.verdict == _side(pair, label)]
+            won = [pair.split(",") for pair, d in self.pairs.items() if _winner(pair, d.verdict) == label]
+            beaten = [first if second == label else second for first, second in won]
             rows.append({"label": label, "source": network.checkpoint.source, "dominates": beaten} | _size(network))
         return sorted(rows, key=lambda row: -row["pq_index[0.5,1]"])
 
@@ -116,7 +117,7 @@ class Comparison:
             "confidence": self.confidence,
             "indices": self.indices(),
             "tensors": self.tensors(),
-            "pairs": {pair: d.verdict for pair, d in self.pairs.items()},
+            "pairs": {pair: _winner(pair, d.verdict) for pair, d in self.pairs.items()},
             "ranking": self.ranking,
         }
 
@@ -227,12 +228,7 @@ def _size(network: Analysis) -> dict[str, float]:
     return {"parameters": profile.d, "zeros": profile.zeros, "pq_index[0.5,1]": pq_index(profile, 0.5, 1)}
 
 
-def _side(pair: str, label: str) -> str:
-    """The verdict with which `label` wins the pair."""
+def _winner(pair: str, verdict: str) -> str:
+    """The verdict on a pair of labels, with the winner under its own label."""
     first, second = pair.split(",")
-    return "A" if label == first else "B" if label == second else "-"
-
-
-def _other(pair: str, label: str) -> str:
-    first, second = pair.split(",")
-    return second if label == first else first
+    return {"A": first, "B": second}.get(verdict, verdict)

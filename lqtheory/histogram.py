@@ -35,14 +35,13 @@ class Grid:
         exponent_bits = self.bits - 1 - self.mantissa
         return ((1 << exponent_bits) - 1) << (self.mantissa - self.rest)
 
-    def value(self, key: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-        """The smallest magnitude in each bin of non-negative `key`."""
-        pattern = key.astype(np.uint64) << np.uint64(self.rest)
-        width = self.bits
+    def magnitude(self, pattern: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+        """The value of each bit pattern without its sign."""
+        unsigned, width = pattern.astype(np.uint64), self.bits
         if self.dtype == "bfloat16":  # the upper half of a float32
-            pattern, width = pattern << np.uint64(16), 32
+            unsigned, width = unsigned << np.uint64(16), 32
         with np.errstate(invalid="ignore"):  # signalling NaN patterns
-            return pattern.astype(f"uint{width}").view(f"float{width}").astype(np.float64)
+            return unsigned.astype(f"uint{width}").view(f"float{width}").astype(np.float64)
 
 
 GRIDS = {
@@ -57,8 +56,8 @@ GRIDS = {
 class Histogram:
     r"""Bins of one grid that are not empty, by ascending key, with their $n$, $\sum r$ and $\sum r^2$, Definition 19.
 
-    The sums are exact integers for types of up to 32 bits and float64 for 64. `nonfinite` weights (NaN and Inf) are
-    counted and stand in no bin.
+    The sums are exact integers for types of up to 32 bits and float64 for 64. `zeros` weights are exactly zero and
+    `nonfinite` ones NaN or infinite; these stand in no bin.
     """
 
     grid: Grid
@@ -66,31 +65,34 @@ class Histogram:
     count: Int64[np.ndarray, " n"]
     rest: np.ndarray
     rest_squared: np.ndarray
+    zeros: int = 0
     nonfinite: int = 0
 
     @classmethod
-    def of_dense(cls, grid: Grid, dense: np.ndarray) -> "Histogram":
-        """From a table of shape [1 or 3, grid.keys]: n and, where bins have a width, sum r and sum r^2."""
-        magnitude = np.arange(grid.keys) & (grid.keys // 2 - 1)
+    def of_dense(cls, grid: Grid, dense: Int64[np.ndarray, " sums keys"], zeros: int) -> "Histogram":
+        """From a table over all keys, without the zeros: n and, where bins have a width, sum r and sum r^2."""
         taken = np.flatnonzero(dense[0])
-        finite = taken[magnitude[taken] < grid.first_nonfinite]
-        total = int(dense[0, taken].sum()) - int(dense[0, finite].sum())
-        sums = (
-            dense[:, finite] if len(dense) == 3 else np.concatenate([dense[:, finite], np.zeros((2, finite.size), int)])
-        )
-        return cls(grid, finite, sums[0].astype(np.int64), sums[1], sums[2], total)
+        sums = dense[:, taken]
+        return cls._of_sums(grid, taken, sums if len(sums) == 3 else np.pad(sums, ((0, 2), (0, 0))), zeros)
 
     @classmethod
     def of_bits(cls, grid: Grid, bits: np.ndarray) -> "Histogram":
         """From bit patterns, by sorting: the reference for the kernels, and what small tensors use."""
-        pattern = bits.astype(np.uint64)
-        key, place = np.unique((pattern >> np.uint64(grid.rest)).astype(np.int64), return_inverse=True)
-        rest = (pattern & np.uint64((1 << grid.rest) - 1)).astype(np.float64)
-        sums = [np.bincount(place, weights=w, minlength=key.size) for w in (np.ones(rest.size), rest, rest**2)]
-        kind = np.float64 if grid.bits == 64 else np.int64
+        nonzero = bits[bits << bits.dtype.type(1) != 0].astype(np.uint64)  # the sign shifted out
+        key, place = np.unique((nonzero >> np.uint64(grid.rest)).astype(np.int64), return_inverse=True)
+        rest = (nonzero & np.uint64((1 << grid.rest) - 1)).astype(np.float64)
+        sums = np.array(
+            [np.bincount(place, weights=w, minlength=key.size) for w in (np.ones(rest.size), rest, rest**2)]
+        )
+        return cls._of_sums(grid, key, sums if grid.bits == 64 else sums.astype(np.int64), bits.size - nonzero.size)
+
+    @classmethod
+    def _of_sums(cls, grid: Grid, key: np.ndarray, sums: np.ndarray, zeros: int) -> "Histogram":
+        """Drop the bins of what is not finite."""
         finite = (key & (grid.keys // 2 - 1)) < grid.first_nonfinite
-        n, r, r2 = (s[finite].astype(k) for s, k in zip(sums, (np.int64, kind, kind), strict=True))
-        return cls(grid, key[finite], n, r, r2, int(rest.size - n.sum()))
+        nonfinite = int(sums[0, ~finite].sum())
+        count, rest, rest_squared = sums[:, finite]
+        return cls(grid, key[finite], count.astype(np.int64), rest, rest_squared, zeros, nonfinite)
 
     @classmethod
     def merged(cls, parts: Iterable["Histogram"]) -> "Histogram":
@@ -104,13 +106,13 @@ class Histogram:
             np.add.at(total, place, values)
             return total
 
-        nonfinite = sum(part.nonfinite for part in parts)
-        return cls(parts[0].grid, key, add("count"), add("rest"), add("rest_squared"), nonfinite)
+        zeros, nonfinite = sum(part.zeros for part in parts), sum(part.nonfinite for part in parts)
+        return cls(parts[0].grid, key, add("count"), add("rest"), add("rest_squared"), zeros, nonfinite)
 
     @property
     def d(self) -> int:
         """How many finite weights."""
-        return int(self.count.sum())
+        return int(self.count.sum()) + self.zeros
 
     @property
     def sign(self) -> Float64[np.ndarray, " n"]:
@@ -118,28 +120,25 @@ class Histogram:
         return np.where(self.key < self.grid.keys // 2, 1.0, -1.0)
 
     @property
-    def edges(self) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
-        """Smallest and largest magnitude that each bin can hold."""
-        key = self.key & (self.grid.keys // 2 - 1)
-        low = self.grid.value(key)
-        return low, low + (self._step(key, low) * ((1 << self.grid.rest) - 1))
+    def low_and_step(self) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+        """The smallest magnitude in each bin, and what one unit of r adds to it."""
+        pattern = (self.key & (self.grid.keys // 2 - 1)) << self.grid.rest
+        low = self.grid.magnitude(pattern)
+        return low, (self.grid.magnitude(pattern + 1) - low if self.grid.rest else np.zeros(low.size))
 
-    def _step(self, key: np.ndarray, low: np.ndarray) -> np.ndarray:
-        """What one unit of r adds to the magnitude in each bin."""
-        if not self.grid.rest:
-            return np.zeros(key.size)
-        exponent = np.maximum(np.frexp(low)[1] - 1, 2 - (1 << (self.grid.bits - 2 - self.grid.mantissa)))
-        return np.ldexp(1.0, exponent - self.grid.mantissa)
+    @property
+    def edges(self) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+        """The smallest and the largest magnitude that each bin can hold."""
+        low, step = self.low_and_step
+        return low, low + step * ((1 << self.grid.rest) - 1)
 
     @property
     def moments(self) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
         """Mean and standard deviation of the magnitudes in each bin."""
-        low, high = self.edges
-        units = max((1 << self.grid.rest) - 1, 1)
+        low, step = self.low_and_step
         mean, square = self.rest / self.count, self.rest_squared / self.count
         variance = np.maximum(square - mean**2, 0.0)
-        variance[(self.count == 1) | (variance < square * 1e-14)] = 0.0
-        step = (high - low) / units
+        variance[variance < square * 1e-14] = 0.0  # rounding: the weights of the bin are equal
         return low + step * mean, step * np.sqrt(variance)
 
     def atoms(self) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
@@ -147,8 +146,10 @@ class Histogram:
         mean, spread = self.moments
         first, second, share = two_points(*self.edges, mean, spread)
         wide = spread > 0
-        values = np.concatenate([(self.sign * first), (self.sign * second)[wide]])
-        return values, np.concatenate([self.count * share, (self.count * (1 - share))[wide]])
+        none = [0.0] if self.zeros else []
+        values = np.concatenate([none, self.sign * first, (self.sign * second)[wide]])
+        counts = np.concatenate([[self.zeros] if none else [], self.count * share, (self.count * (1 - share))[wide]])
+        return values, counts
 
     @property
     def exact(self) -> bool:
@@ -202,6 +203,25 @@ def power_sum_bracket(histogram: Histogram, p: float) -> tuple[float, float]:
     totals = np.array([float(np.sum(histogram.count * each)) for each in (np.minimum(*sums), np.maximum(*sums))])
     lower, upper = totals * (1 + 1e-14 * np.array([-1.0, 1.0]))  # rounding of the sums
     return float(lower), float(upper)
+
+
+def gini_error(histograms: Sequence[Histogram]) -> float:
+    r"""Certified bound on the error that the bins cause in the Gini index of all the weights together, Definition 19.
+
+    Only pairs within a bin are uncertain. Their mean difference lies between $2s^2/h$ (for the law on the edges)
+    and $2s/\sqrt 3$ (Glasser's inequality) for standard deviation s and width h; ours is that of two points.
+    """
+    d = sum(h.d for h in histograms)
+    excess = total = 0.0
+    for histogram in histograms:
+        (low, high), (mean, spread) = histogram.edges, histogram.moments
+        first, second, share = two_points(low, high, mean, spread)
+        ours = 2 * share * (1 - share) * (second - first)
+        least = np.divide(2 * spread**2, high - low, out=np.zeros_like(low), where=high > low)
+        error = np.where(histogram.count > 2, np.maximum(2 * spread / np.sqrt(3) - ours, ours - least), 0.0)
+        excess += float(np.sum((histogram.count / d) ** 2 * error))
+        total += float(np.sum(histogram.count / d * mean))
+    return excess / (2 * total) if total else 0.0
 
 
 def _two_point_power(edge: np.ndarray, mean: np.ndarray, spread: np.ndarray, p: float) -> np.ndarray:

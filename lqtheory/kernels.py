@@ -35,14 +35,17 @@ def count_16(bits: UInt16[np.ndarray, " n"], workers: int) -> Int64[np.ndarray, 
 
 @njit(parallel=True, nogil=True, cache=True)
 def count_32(bits: UInt32[np.ndarray, " n"], workers: int) -> Int64[np.ndarray, "3 524288"]:
-    """For each pattern of the upper 19 bits: how many, the sum of the lower 13 bits, and of their squares."""
+    """For each pattern of the upper 19 bits: how many, the sum of the lower 13 bits, and of their squares.
+
+    Zeros of either sign are left out; denormal numbers share their bins.
+    """
     tables = np.zeros((workers, 1 << 19, 3), dtype=np.int64)
     share = (bits.size + workers - 1) // workers
     for t in prange(workers):
         table = tables[t]
         for i in range(min(t * share, bits.size), min((t + 1) * share, bits.size)):
             key, rest = bits[i] >> np.uint32(13), np.int64(bits[i] & np.uint32(8191))
-            table[key, 0] += 1
+            table[key, 0] += (bits[i] & np.uint32(0x7FFFFFFF)) != 0
             table[key, 1] += rest
             table[key, 2] += rest * rest
     return tables.sum(axis=0).T.copy()

@@ -68,13 +68,11 @@ def log_tail_power_sum(profile: Profile, s: ArrayLike, p: float) -> Float64[np.n
     rest = profile.d - np.asarray(s, dtype=np.float64)
     if np.any(rest < 0) or np.any(rest > profile.d):
         raise ValueError(f"s must lie in [0, {profile.d}], got values from {np.min(s)} to {np.max(s)}.")
+    # smallest first: exact far tails
+    group = np.clip(np.searchsorted(profile.below, rest, side="right") - 1, 0, profile.counts.size - 1)
     with np.errstate(divide="ignore"):
-        terms = p * profile.log_magnitudes
-        # smallest first: exact far tails
-        whole = np.concatenate([[-np.inf], np.logaddexp.accumulate(np.log(profile.counts) + terms)])
-        group = np.clip(np.searchsorted(profile.below, rest, side="right") - 1, 0, terms.size - 1)
-        part = np.log(rest - profile.below[group]) + terms[group]
-    return np.logaddexp(whole[group], part)
+        part = np.log(rest - profile.below[group]) + p * profile.log_magnitudes[group]
+    return np.logaddexp(profile.log_partial_sums(p)[group], part)
 
 
 def tail_norm(profile: Profile, s: ArrayLike, p: float) -> Float64[np.ndarray, "*s"]:

@@ -85,11 +85,27 @@ class Profile:
 
     def log_power_sum(self, p: float) -> float:
         r"""$\log \sum_i |w_i|^p$ for 0 <= p < inf, where $0^0 = 0$; -inf for w = 0."""
-        first = np.searchsorted(self.magnitudes, 0.0, side="right")
-        if first == self.magnitudes.size:
-            return -np.inf
-        terms = p * self.log_magnitudes[first:]
-        return float(terms[-1] + np.log(np.sum(self.counts[first:] * np.exp(terms - terms[-1]))))
+        if p not in self._power_sums:
+            terms = p * self.log_magnitudes[np.searchsorted(self.magnitudes, 0.0, side="right") :]
+            counts = self.counts[self.counts.size - terms.size :]
+            total = np.sum(counts * np.exp(terms - terms[-1])) if terms.size else 0.0
+            self._power_sums[p] = float(terms[-1] + np.log(total)) if terms.size else -np.inf
+        return self._power_sums[p]
+
+    def log_partial_sums(self, p: float) -> Float64[np.ndarray, " m+1"]:
+        """Entry k: log of the sum of |w|^p over the k smallest magnitudes, p > 0; -inf where they are zero."""
+        if p not in self._partial_sums:
+            terms = np.log(self.counts) + p * self.log_magnitudes
+            self._partial_sums[p] = np.concatenate([[-np.inf], np.logaddexp.accumulate(terms)])
+        return self._partial_sums[p]
+
+    @cached_property
+    def _power_sums(self) -> dict[float, float]:
+        return {}
+
+    @cached_property
+    def _partial_sums(self) -> dict[float, Float64[np.ndarray, " m+1"]]:
+        return {}
 
     def __repr__(self) -> str:
         kind = "exact" if self.exact else "binned"

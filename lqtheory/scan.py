@@ -47,11 +47,11 @@ class NeuronSums:
             return np.log(self.sums[:, self.exponents.index(p)]) + p * np.log(self.unit)
 
 
-def scan(tensor: WeightTensor, exponents: Sequence[float]) -> tuple[Histogram, NeuronSums]:
-    """Histogram and neuron sums of a tensor; NaN and Inf are counted in the histogram and left out of the sums."""
+def scan(tensor: WeightTensor, exponents: Sequence[float]) -> tuple[list[Histogram], NeuronSums]:
+    """Histograms and neuron sums of a tensor; NaN and Inf are counted in the histogram and left out of the sums."""
     exponents = tuple(sorted({0.0, *map(float, exponents)}))
     grid, bits = _on_grid(tensor)
-    return _histogram(grid, bits), _neuron_sums(grid, bits, tensor.layout, exponents)
+    return histograms(grid, bits), _neuron_sums(grid, bits, tensor.layout, exponents)
 
 
 def _on_grid(tensor: WeightTensor) -> tuple[Grid, np.ndarray]:
@@ -64,12 +64,31 @@ def _on_grid(tensor: WeightTensor) -> tuple[Grid, np.ndarray]:
     return GRIDS["float16"], table[bits]
 
 
+def histograms(grid: Grid, bits: np.ndarray) -> list[Histogram]:
+    """The histogram of bit patterns; of float32 a second one, on the grid of float64, for denormal numbers.
+
+    Below the normal range the bins of float32 are too wide for the promised precision.
+    """
+    if grid.bits != 32:
+        return [_histogram(grid, bits)]
+    usual = _histogram(grid, bits)
+    exponent = np.uint32(0x7F800000)
+    if not np.any((usual.key & (grid.keys // 2 - 1)) < (1 << (grid.mantissa - grid.rest))):
+        return [usual]
+    denormal = bits[((bits & exponent) == 0) & (bits << np.uint32(1) != 0)]
+    others = _histogram(grid, bits[((bits & exponent) != 0) | (bits << np.uint32(1) == 0)])
+    return [others, Histogram.of_bits(GRIDS["float64"], denormal.view(np.float32).astype(np.float64).view(np.uint64))]
+
+
 def _histogram(grid: Grid, bits: np.ndarray) -> Histogram:
     if bits.size <= SMALL or grid.bits == 64:
         return Histogram.of_bits(grid, bits)
     if grid.bits == 16:
-        return Histogram.of_dense(grid, kernels.count_16(bits, kernels.threads())[None])
-    return Histogram.of_dense(grid, kernels.count_32(bits, kernels.threads()))
+        dense = kernels.count_16(bits, kernels.threads())[None]
+        dense[0, [0, 1 << 15]] = 0
+    else:
+        dense = kernels.count_32(bits, kernels.threads())
+    return Histogram.of_dense(grid, dense, bits.size - int(dense[0].sum()))
 
 
 def _neuron_sums(grid: Grid, bits: np.ndarray, layout: Layout, exponents: tuple[float, ...]) -> NeuronSums:
@@ -77,7 +96,7 @@ def _neuron_sums(grid: Grid, bits: np.ndarray, layout: Layout, exponents: tuple[
     p, sums = np.array(exponents), np.zeros((layout.rows, len(exponents)))
     top = np.zeros(layout.rows, dtype=np.int64)
     if grid.bits == 16:
-        magnitudes = grid.value(np.arange(1 << 15))
+        magnitudes = grid.magnitude(np.arange(1 << 15))
         kernels.power_sums_16(shaped, kernels.power_table_16(magnitudes, p), grid.first_nonfinite, sums, top)
         return NeuronSums(layout.fan_in, exponents, sums, magnitudes[top])
     if grid.bits == 32:

@@ -185,6 +185,7 @@ def test_zero_weights_have_no_index():
         indices.normalized_sparsity_index(zero, 0.5),
         indices.effective_number(zero, 0.5, 1),
         indices.effective_number(zero, 1, np.inf),
+        indices.effective_number(zero, 1, 1),
         indices.pq_index(zero, 1, 2),
         indices.gini(zero),
         indices.hoyer(zero),
