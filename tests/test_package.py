@@ -1,0 +1,39 @@
+"""What importing the package costs, and that the public names are there."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import numpy as np
+from safetensors.numpy import save_file
+
+import lqtheory
+
+
+def modules_after(statement):
+    code = f"{statement}; import sys; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_import_and_help_load_neither_torch_nor_matplotlib_nor_numba():
+    heavy = {"torch", "matplotlib", "numba", "pandas", "scipy", "sympy"}
+    assert "numpy" in modules_after("import lqtheory")
+    assert not heavy & modules_after("import lqtheory")
+    assert not heavy & modules_after("from lqtheory.cli import main")
+
+
+def test_reading_safetensors_does_not_load_torch(tmp_path):
+    save_file({"w": np.ones((3, 3), np.float32)}, tmp_path / "m.safetensors")
+    loaded = modules_after(f"import lqtheory; lqtheory.analyze({str(tmp_path / 'm.safetensors')!r})")
+    assert "numba" in loaded
+    assert not {"torch", "matplotlib"} & loaded
+
+
+def test_public_names_stay_what_they_are_after_any_import():
+    for name in dir(lqtheory):
+        assert getattr(lqtheory, name) is not None
+    for module in ("analysis", "comparison", "checkpoint"):
+        import_module(f"lqtheory.{module}")
+    assert callable(lqtheory.analyze)
+    assert callable(lqtheory.compare)
+    assert callable(lqtheory.read)
