@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,9 @@ import numpy as np
 import safetensors
 import torch
 from jaxtyping import Bool
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+
+from ..files import replacing
 
 Masks = Mapping[str, Bool[np.ndarray, "*shape"]]
 
@@ -29,15 +30,19 @@ def write_pruned(source: Path, masks: Masks, folder: Path, recipe: Mapping[str, 
         with safetensors.safe_open(source, "pt") as file:
             metadata = file.metadata()
         state = _masked(load_file(source), masks, source)
-        _replace(target, lambda path: save_file(state, path, metadata))
+        with replacing(target) as draft:
+            draft.write_bytes(save(state, metadata))
     else:
         state = _masked(torch.load(source, map_location="cpu", weights_only=True), masks, source)
-        _replace(target, lambda path: torch.save(state, path))
+        with replacing(target) as draft:
+            torch.save(state, draft)
     stored = {name: torch.from_numpy(np.ascontiguousarray(mask)) for name, mask in masks.items()}
-    _replace(folder / "masks.safetensors", lambda path: save_file(stored, path))
+    with replacing(folder / "masks.safetensors") as draft:
+        draft.write_bytes(save(stored))
     kept = {name: {"kept": int(mask.sum()), "of": int(mask.size)} for name, mask in masks.items()}
     text = json.dumps({**recipe, "source": _fingerprint(source), "tensors": kept}, indent=2) + "\n"
-    _replace(folder / "recipe.json", lambda path: path.write_text(text))
+    with replacing(folder / "recipe.json") as draft:
+        draft.write_text(text)
     return target
 
 
@@ -71,12 +76,3 @@ def _fingerprint(source: Path) -> dict[str, Any]:
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"file": source.name, "bytes": source.stat().st_size, "sha256": digest}
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

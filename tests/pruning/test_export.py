@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,11 +94,12 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, state, monkeypatch):
     source = tmp_path / "net.safetensors"
     save_file(state, source)
 
-    def broken(tensors, path, metadata=None):
-        path.write_bytes(b"half")
+    def broken(path, content):
+        with path.open("wb") as file:
+            file.write(content[:10])
         raise OSError("disk full")
 
-    monkeypatch.setattr("lqtheory.pruning.export.save_file", broken)
+    monkeypatch.setattr(Path, "write_bytes", broken)
     with pytest.raises(OSError, match="disk full"):
         write_pruned(source, {"fc.weight": MASK}, tmp_path / "out", {})
     assert list((tmp_path / "out").iterdir()) == []

@@ -1,0 +1,140 @@
+"""Figures from records alone. Each function draws on an Axes and returns it; nothing is computed here."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from .records import Record, violations
+
+# Okabe and Ito's palette: told apart with any colour vision; markers and dashes tell them apart without colour
+TIERS: dict[str, dict[str, Any]] = {
+    "A": {"color": "#D55E00", "marker": "^", "linestyle": ":", "label": "bound A, closed form"},
+    "B": {"color": "#0072B2", "marker": "s", "linestyle": "--", "label": "bound B, weights only"},
+    "C": {"color": "#009E73", "marker": "D", "linestyle": "-.", "label": "bound C, with activations"},
+}
+MEASURED: dict[str, Any] = {"color": "#000000", "marker": "o", "linestyle": "-", "label": "measured"}
+METHODS: tuple[dict[str, Any], ...] = (
+    {"color": "#CC79A7", "marker": "o"},
+    {"color": "#0072B2", "marker": "s"},
+    {"color": "#E69F00", "marker": "^"},
+    {"color": "#009E73", "marker": "v"},
+    {"color": "#000000", "marker": "D"},
+)
+STYLE: Any = {
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+}
+PERCENT = PercentFormatter(xmax=1, decimals=0)
+
+
+def select(records: Iterable[Record], method: str, quantity: str) -> list[Record]:
+    """The records of one method and one quantity, by rising sparsity."""
+    chosen = [r for r in records if r.setting["method"] == method and r.setting["quantity"] == quantity]
+    if not chosen:
+        raise ValueError(f"a figure must have records, got none of method {method!r} and quantity {quantity!r}.")
+    return sorted(chosen, key=lambda r: r.sparsity)
+
+
+def methods_of(records: Iterable[Record]) -> list[str]:
+    """The methods in the order in which they appear."""
+    return list(dict.fromkeys(r.setting["method"] for r in records))
+
+
+def bound_against_measurement(records: Sequence[Record], method: str, quantity: str, ax: Axes) -> Axes:
+    """The measurement and each tier's bound over sparsity, on a log axis; where bounds say nothing is shaded."""
+    chosen = select(records, method, quantity)
+    for tier, style in TIERS.items():
+        points = [(r.sparsity, r.bound) for r in chosen if r.tier == tier]
+        if points:
+            ax.plot(*zip(*points, strict=True), **style)
+    measured = sorted({(r.sparsity, r.measured) for r in chosen})
+    ax.plot(*zip(*measured, strict=True), **MEASURED)
+    ax.set_yscale("log", nonpositive="mask")
+    _shade_vacuous(ax, chosen[0].setting["trivial"])
+    _sparsity_axis(ax, chosen)
+    count = f"{violations(chosen)} of {len(chosen)} bounds violated"
+    ax.annotate(count, (1, 0), xycoords="axes fraction", xytext=(-4, 4), ha="right", **NOTE)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, columnspacing=1.2)
+    return ax
+
+
+def accuracy_by_method(records: Sequence[Record], tier: str, ax: Axes) -> Axes:
+    """Accuracy of the pruned network over sparsity by method, and dashed what a tier guarantees on the sample."""
+    harm = sorted((r for r in records if r.setting["quantity"] == "harm" and r.tier == tier), key=lambda r: r.sparsity)
+    for method, style in zip(methods_of(harm), METHODS, strict=False):
+        mine = select(harm, method, "harm")
+        sparsity = [r.sparsity for r in mine]
+        ax.plot(sparsity, [r.setting["certified_accuracy"] for r in mine], linestyle="--", mfc="white", **style)
+        ax.plot(sparsity, [r.setting["accuracy"] for r in mine], linestyle="-", **style, label=method)
+    dense = harm[0].setting["dense_accuracy"]
+    ax.axhline(dense, color="#666666", linewidth=0.8, zorder=1)
+    ax.annotate("dense", (1, dense), xycoords=("axes fraction", "data"), xytext=(0, 3), ha="right", **NOTE)
+    _sparsity_axis(ax, harm)
+    ax.set_ylim(0, 1)
+    ax.yaxis.set_major_formatter(PERCENT)
+    ax.set_ylabel("accuracy on the held-out sample")
+    promised = Line2D(
+        [], [], color="#666666", linestyle="--", marker="o", mfc="white", label=f"guaranteed, bound {tier}"
+    )
+    handles = [*ax.get_legend_handles_labels()[0], promised]
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, columnspacing=1.2)
+    return ax
+
+
+def bound_vs_measured(records: Sequence[Record], method: str, tier: str = "C") -> Figure:
+    """The demo's figure: the ladder of bounds beside the measured error, and accuracy beside what is guaranteed."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 3.7), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        bound_against_measurement(records, method, "output_error", left)
+        left.set_ylabel(r"output error $\Vert f-\hat f\,\Vert_{L_2}$")
+        left.set_title(f"Output error and its bounds, {method}", loc="left")
+        accuracy_by_method(records, tier, right)
+        right.set_title("Accuracy and its guarantee", loc="left")
+    return figure
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write the figure as .pdf and .png, with no date inside, so that the same records give the same bytes."""
+    paths = [stem.with_suffix(".pdf"), stem.with_suffix(".png")]
+    with mpl.rc_context(STYLE):
+        figure.savefig(paths[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
+        figure.savefig(paths[1], metadata={"Software": None})
+    return paths
+
+
+NOTE: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": "#555555"}
+
+
+def _shade_vacuous(ax: Axes, trivial: float) -> None:
+    top = ax.get_ylim()[1]
+    ax.axhspan(trivial, top, facecolor="#efefef", linewidth=0, zorder=0)
+    ax.axhline(trivial, color="#aaaaaa", linewidth=0.8, zorder=1)
+    ax.annotate(
+        "vacuous: answering zero does as well", (0, 1), xycoords="axes fraction", xytext=(4, -4), va="top", **NOTE
+    )
+    ax.set_ylim(top=top)
+
+
+def _sparsity_axis(ax: Axes, records: Sequence[Record]) -> None:
+    ax.set_xlabel("sparsity (share of the weights set to zero)")
+    ax.set_xlim(records[0].sparsity - 0.03, records[-1].sparsity + 0.03)
+    ax.xaxis.set_major_formatter(PERCENT)

@@ -1,0 +1,84 @@
+"""Figures show what the records say, and the same records give the same bytes."""
+
+from dataclasses import replace
+
+import matplotlib as mpl
+import pytest
+from matplotlib.figure import Figure
+
+from lqtheory import plot
+from lqtheory.records import Record
+
+
+def record(method: str, quantity: str, tier: str, sparsity: float, bound: float, measured: float) -> Record:
+    setting = {"method": method, "quantity": quantity, "trivial": 10.0, "dense_accuracy": 0.9}
+    setting |= {"accuracy": 0.9 - sparsity / 10, "certified_accuracy": 0.9 - sparsity}
+    violated = measured > bound
+    provenance = {"seed": 0, "versions": {}, "commit": None, "device": "cpu"}
+    return Record(
+        tier, "Theorem 1", sparsity, bound, measured, bound / measured, False, violated, setting, **provenance
+    )
+
+
+RECORDS = [
+    record(method, quantity, tier, sparsity, factor * sparsity, sparsity)
+    for method in ("keep rule", "uniform")
+    for quantity in ("output_error", "harm")
+    for sparsity in (0.9, 0.1, 0.5)
+    for tier, factor in (("A", 100.0), ("B", 10.0), ("C", 2.0))
+]
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def lines(ax) -> dict[str, list[tuple[float, float]]]:
+    return {line.get_label(): list(zip(*line.get_data(), strict=True)) for line in ax.get_lines()}
+
+
+def test_each_tier_and_the_measurement_are_drawn_by_rising_sparsity(ax):
+    assert plot.bound_against_measurement(RECORDS, "keep rule", "output_error", ax) is ax
+    drawn = lines(ax)
+    assert drawn["measured"] == [(0.1, 0.1), (0.5, 0.5), (0.9, 0.9)]
+    assert drawn["bound A, closed form"] == [(0.1, 10.0), (0.5, 50.0), (0.9, 90.0)]
+    assert ax.get_yscale() == "log"
+
+
+@pytest.mark.parametrize(("bound", "text"), [(0.6, "0 of 9 bounds violated"), (0.4, "1 of 9 bounds violated")])
+def test_the_count_of_violations_is_in_the_figure(ax, bound, text):
+    chosen = [r for r in RECORDS if r.tier == "C" and r.sparsity == 0.5]
+    others = [r for r in RECORDS if r not in chosen]
+    changed = [replace(r, bound=bound, violated=r.measured > bound) for r in chosen]
+    plot.bound_against_measurement(others + changed, "keep rule", "output_error", ax)
+    assert text in [note.get_text() for note in ax.texts]
+
+
+def test_accuracy_and_guarantee_are_drawn_for_each_method(ax):
+    plot.accuracy_by_method(RECORDS, "C", ax)
+    drawn = lines(ax)
+    assert drawn["keep rule"] == drawn["uniform"] == [(s, 0.9 - s / 10) for s in (0.1, 0.5, 0.9)]
+    dashed = [line for line in ax.get_lines() if line.get_linestyle() == "--"]
+    assert [list(line.get_ydata()) for line in dashed] == [[0.9 - s for s in (0.1, 0.5, 0.9)]] * 2
+
+
+def test_tiers_differ_without_colour():
+    styles = [*plot.TIERS.values(), plot.MEASURED]
+    assert len({style["marker"] for style in styles}) == len({style["linestyle"] for style in styles}) == len(styles)
+    assert len({style["marker"] for style in plot.METHODS}) == len(plot.METHODS)
+
+
+def test_records_that_are_not_there_are_asked_for_by_name(ax):
+    with pytest.raises(ValueError, match="none of method 'lamp' and quantity 'harm'"):
+        plot.bound_against_measurement(RECORDS, "lamp", "harm", ax)
+
+
+def test_the_same_records_give_the_same_bytes_and_settings_stay_as_they_were(tmp_path):
+    before = dict(mpl.rcParams)
+    first, second = (
+        plot.save(plot.bound_vs_measured(RECORDS, "keep rule"), tmp_path / name) for name in ("first", "second")
+    )
+    assert [path.suffix for path in first] == [".pdf", ".png"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert dict(mpl.rcParams) == before
