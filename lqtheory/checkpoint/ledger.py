@@ -67,7 +67,7 @@ def account(
 ) -> Checkpoint:
     """Sort what was read into tensors, skipped and buffers."""
     wanted, unwanted = matcher(include), matcher(exclude)
-    distinct, remarks = _without_ties(stored)
+    distinct, remarks = _without_ties(stored, source)
     if not distinct:
         raise CheckpointError(f"{source} holds no tensors.")
     family = Family({entry.name: entry.shape for entry in distinct}, config or {})
@@ -116,13 +116,13 @@ def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     return matches
 
 
-def _without_ties(stored: Sequence[Stored]) -> tuple[list[Stored], list[str]]:
+def _without_ties(stored: Sequence[Stored], source: str) -> tuple[list[Stored], list[str]]:
     first: dict[object, str] = {}
     names: set[str] = set()
     distinct, remarks = [], []
     for entry in stored:
         if entry.name in names:
-            raise CheckpointError(f"{entry.file or 'the source'} has two tensors named {entry.name!r}.")
+            raise CheckpointError(f"{entry.file or source} has two tensors named {entry.name!r}.")
         names.add(entry.name)
         if entry.identity is not None and entry.identity in first:
             remarks.append(f"{entry.name} is the same tensor as {first[entry.identity]} and counts once")

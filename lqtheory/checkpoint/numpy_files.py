@@ -37,7 +37,7 @@ def _stored(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> St
         shape, fortran, dtype = _header(file)
         left = member.file_size - file.tell()
     if dtype.kind != "f" or dtype.itemsize > 8:
-        return Stored(name, shape, str(dtype), None, f"{dtype} values are not floating numbers", str(path))
+        return Stored(name, shape, dtype.name, None, f"{dtype.name} values are not floating numbers", str(path))
     if min(shape, default=0) < 0 or left < prod(shape) * dtype.itemsize:
         raise ValueError(f"{name!r} has {left} bytes, too few for the shape {shape}")
     read = partial(_member_bits, path, member.filename, shape, fortran, dtype)

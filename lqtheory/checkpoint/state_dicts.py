@@ -12,6 +12,8 @@ from .errors import CheckpointError
 from .tensor import Stored
 from .torch_tensors import stored_tensor
 
+Named = tuple[str, torch.Tensor | np.ndarray]
+
 _NETWORK = (
     *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module"),
     *("params", "parameters", "weights", "ema_state_dict", "params_ema", "ema"),
@@ -25,9 +27,9 @@ def state_dict_tensors(content: Mapping[Any, Any], source: str) -> tuple[list[St
     """The tensors of the network inside a dict, and notes on what else is there."""
     network, notes = _network(content)
     if not network:
-        keys = ", ".join(repr(key) for key in list(content)[:9]) or "nothing"
+        keys = ", ".join(repr(_text(key)[:40]) for key in list(content)[:6]) or "nothing"
         raise CheckpointError(f"{source} has no tensors where a state dict is looked for, only {keys}.")
-    stored, remarks = without_prefixes([stored_tensor(name, tensor) for name, tensor in network.items()])
+    stored, remarks = without_prefixes([stored_tensor(name, tensor) for name, tensor in network])
     return stored, notes + remarks
 
 
@@ -43,27 +45,21 @@ def without_prefixes(stored: list[Stored]) -> tuple[list[Stored], list[str]]:
     return [replace(entry, name=name, key=entry.name) for entry, name in zip(stored, plain, strict=True)], notes
 
 
-def _network(content: Mapping[Any, Any], seen: frozenset[int] = frozenset()) -> tuple[dict[str, Any], list[str]]:
-    """The tensors that make up the network, by name, and notes on the entries that are not read."""
-    tensors = {key: dict(_leaves(value)) for key, value in content.items()}
-    with_tensors = [key for key in content if tensors[key]]
+def _network(content: Mapping[Any, Any], seen: frozenset[int] = frozenset()) -> tuple[list[Named], list[str]]:
+    """The tensors that make up the network with their names, and notes on the entries that are not read."""
+    tensors = {key: list(_leaves(value)) for key, value in content.items()}
     for name in _NETWORK:
-        if name in with_tensors and isinstance(content[name], Mapping) and id(content[name]) not in seen:
+        if tensors.get(name) and isinstance(content[name], Mapping) and id(content[name]) not in seen:
             network, notes = _network(content[name], seen | {id(content)})
             return network, _not_read(content, [name]) + notes
-    chosen = [key for key in with_tensors if _is_tensor(content[key]) or not _TRAINING.search(str(key))]
-    lone = len(chosen) == 1 and not _is_tensor(content[chosen[0]])
-    network = {}
-    for key in chosen:
-        for path, tensor in tensors[key].items():
-            name = path if lone else ".".join(filter(None, (_text(key), path)))
-            if name in network:
-                raise CheckpointError(f"two tensors are called {name!r}.")
-            network[name] = tensor
-    return network, _not_read(content, chosen)
+    chosen = [key for key in content if tensors[key] and (_is_tensor(content[key]) or not _TRAINING.search(str(key)))]
+    if len(chosen) == 1 and not _is_tensor(content[chosen[0]]):
+        return tensors[chosen[0]], _not_read(content, chosen)
+    named = [(f"{_text(key)}.{path}" if path else _text(key), t) for key in chosen for path, t in tensors[key]]
+    return named, _not_read(content, chosen)
 
 
-def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any) -> Iterator[Named]:
     """All tensors below `value` with their dotted paths; each container is entered once."""
     stack, seen = [("", value)], set()
     while stack:

@@ -15,8 +15,8 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 def stored_tensor(name: str, tensor: torch.Tensor | np.ndarray, role: str = "", layout: Layout | None = None) -> Stored:
     """One tensor as the ledger wants it; nothing is copied before its bits are asked for."""
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    obstacle = _obstacle(tensor)
+    dtype = _dtype(tensor)
+    obstacle = _obstacle(tensor, dtype)
     shape = () if obstacle.startswith("no values yet") else tuple(tensor.shape)
     if obstacle:
         return Stored(name, shape, dtype, None, obstacle, role=role)
@@ -39,9 +39,12 @@ def module_tensors(module: torch.nn.Module) -> list[Stored]:
     return stored
 
 
-def _obstacle(tensor: torch.Tensor | np.ndarray) -> str:
+def _dtype(tensor: torch.Tensor | np.ndarray) -> str:
+    return tensor.dtype.name if isinstance(tensor, np.ndarray) else str(tensor.dtype).removeprefix("torch.")
+
+
+def _obstacle(tensor: torch.Tensor | np.ndarray, dtype: str) -> str:
     """Why the entries cannot be read as floating numbers, or ""."""
-    dtype = str(tensor.dtype).removeprefix("torch.")
     if isinstance(tensor, torch.Tensor):
         if torch.nn.parameter.is_lazy(tensor):
             return "no values yet: a lazy parameter"

@@ -28,6 +28,7 @@ def entry(shape, start, stop, dtype="F32") -> dict:
     return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
 
 
+TWICE = with_header({"a": entry([2], 0, 8), "b": entry([2], 8, 16)}, bytes(16)).replace(b'"b"', b'"a"')
 LIES = {
     "empty": b"",
     "cut in the length": SOUND[:5],
@@ -46,6 +47,7 @@ LIES = {
     "overlap": with_header({"a": entry([2, 2], 0, 16), "b": entry([2, 2], 8, 24)}, bytes(24)),
     "hole": with_header({"a": entry([2, 2], 0, 16), "b": entry([2, 2], 24, 40)}, bytes(40)),
     "unknown type": with_header({"w": entry([2, 2], 0, 16, "F99")}, bytes(16)),
+    "one name twice": TWICE,
     "no tensors": with_header({}, b""),
     "deep nesting": (20_000).to_bytes(8, "little") + b'{"a":' * 4000,
 }
@@ -209,7 +211,7 @@ def test_a_file_that_changes_after_it_was_opened(tmp_path):
 
 
 def test_two_tensors_of_one_name():
-    with pytest.raises(CheckpointError, match="'1'"):
+    with pytest.raises(CheckpointError, match="state dict has two tensors named '1'"):
         read({1: torch.ones(2, 2), "1": torch.ones(2, 2)})
 
 

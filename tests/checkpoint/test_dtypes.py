@@ -86,6 +86,13 @@ def test_views_of_torch_are_read_in_their_own_order():
     assert base.requires_grad
 
 
+def test_arrays_in_memory():
+    rows = np.arange(6.0).reshape(2, 3)
+    network = {"plain": rows, "columns": rows.T, "swapped": rows.astype(">f4"), "half": rows.astype(np.float16)}
+    for tensor in read(network).tensors:
+        np.testing.assert_array_equal(tensor.values(), rows.T if tensor.name == "columns" else rows)
+
+
 def test_bits_of_a_tensor_in_memory_cannot_be_written():
     weight = torch.ones(2, 2)
     with pytest.raises(ValueError, match="read-only"):
