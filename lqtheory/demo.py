@@ -15,7 +15,8 @@ from . import records
 from .analysis import analyze
 from .cli.tables import analysis_table
 from .evaluate import LinearStack, Sample, read_sample, read_stack
-from .pruning import Method, global_ranking, keep_rule_at_total, magnitude, uniform, write_pruned
+from .pruning import Method, global_ranking, keep_rule_at_total, magnitude, uniform
+from .pruning.export import write_pruned
 from .records import Provenance, Record
 from .verify import scored_layers, sweep
 
@@ -64,7 +65,7 @@ def run(
 
 def export(source: Path, sample: Sample, method: Method, sparsity: float, output: Path, seed: int) -> Path:
     """Write the network pruned by `method`, with its masks and recipe."""
-    masks = method.masks(scored_layers(read_stack(source), sample.x), sparsity)
+    masks = method.masks(scored_layers(read_stack(source), sample), sparsity)
     recipe = {
         "method": {"name": method.name, "score": method.score.__name__, "budget": method.budget.__name__},
         "sparsity": sparsity,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64
 
 from . import evaluate
 from .bounds import (
@@ -27,8 +27,8 @@ from .bounds import (
     tier_c,
 )
 from .evaluate import LinearStack, Sample
-from .pruning.masks import Method, keeps_largest
-from .pruning.scores import Layer
+from .pruning import Layer, Method
+from .pruning.masks import keeps_largest
 from .records import Provenance, Record
 
 Tier = Callable[[list[Linear], list[Linear], list[Moments]], Bound]
@@ -38,18 +38,7 @@ TIERS: Mapping[str, Tier] = {
     "B": lambda dense, pruned, moments: tier_b(dense, pruned, moments[0].radius),
     "C": tier_c,
 }
-
-
-def layers_of(stack: LinearStack) -> list[Linear]:
-    """The stack as the bounds take it."""
-    activations = [RELU] * (len(stack.weights) - 1) + [IDENTITY]
-    return [Linear(*layer) for layer in zip(stack.weights, stack.biases, activations, strict=True)]
-
-
-def scored_layers(stack: LinearStack, x: Float64[np.ndarray, " n inputs"]) -> list[Layer]:
-    """The stack as scores take it, with the root mean square of each input on x."""
-    norms = [evaluate.root_mean_square(h) for h in evaluate.activations(stack, x)[:-1]]
-    return [Layer(*layer) for layer in zip(stack.names, stack.weights, norms, strict=True)]
+TRUNCATION_ONLY = {"A"}  # proved where each neuron keeps its largest weights, and nowhere else
 
 
 def sweep(
@@ -61,41 +50,14 @@ def sweep(
     setting: Mapping[str, Any],
     tiers: Mapping[str, Tier] = TIERS,
 ) -> Iterator[Record]:
-    r"""Records for each method, sparsity, applicable tier and quantity, as they come.
-
-    The quantities: `output_error` $\|f - \hat f\|_{L_2}$, trivially at most $\|f\|_{L_2}$ (what answering zero does);
-    `changed_predictions`, the share of inputs that get another class; `harm`, the share that the dense network gets
-    right and the pruned one wrong, which bounds the drop of accuracy. A tier that is only proved for
-    magnitude truncation (A) is left out where a neuron does not keep its largest weights.
-    """
-    dense, layers = layers_of(stack), scored_layers(stack, sample.x)
-    moments, before = second_moments(dense, sample.x), Outcome.of(evaluate.outputs(stack, sample.x), sample.y)
+    """The records of each method at each sparsity, as they come; `setting` is added to what each says of itself."""
+    dense = Dense.of(stack, sample)
     for method in methods:
         for sparsity in sparsities:
-            masks = method.masks(layers, sparsity)
-            pruned = stack.masked(masks)
-            after = Outcome.of(evaluate.outputs(pruned, sample.x), sample.y)
-            largest = all(keeps_largest(layer.weight, masks[layer.name]) for layer in layers)
-            about = {
-                **setting,
-                "data": sample.name,
-                "samples": len(sample.y),
-                "method": method.name,
-                "kept": sum(int(mask.sum()) for mask in masks.values()),
-                "weights": sum(mask.size for mask in masks.values()),
-                "dense_accuracy": before.accuracy,
-                "accuracy": after.accuracy,
-            }
-            after_layers = layers_of(pruned)  # their norms are computed once for all tiers
-            for tier, bound_of in tiers.items():
-                if tier == "A" and not largest:
-                    continue
-                bound = bound_of(dense, after_layers, moments)
-                for quantity, pair in compare(bound, before, after).items():
-                    yield _record(tier, sparsity, pair, {**about, "quantity": quantity, **pair.about}, provenance)
+            yield from point(dense, method, sparsity, provenance, setting, tiers)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """What a network answers on the sample, and on which inputs it is right."""
 
@@ -103,8 +65,9 @@ class Outcome:
     correct: Bool[np.ndarray, " n"]
 
     @classmethod
-    def of(cls, logits: Float64[np.ndarray, " n classes"], y: Int64[np.ndarray, " n"]) -> "Outcome":
-        return cls(logits, logits.argmax(axis=1) == y)
+    def of(cls, stack: LinearStack, sample: Sample) -> "Outcome":
+        logits = evaluate.outputs(stack, sample.x)
+        return cls(logits, logits.argmax(axis=1) == sample.y)
 
     @property
     def accuracy(self) -> float:
@@ -112,57 +75,105 @@ class Outcome:
         return float(self.correct.mean())
 
 
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """The dense network on a sample: all that is computed once for any number of pruned ones."""
+
+    stack: LinearStack
+    sample: Sample
+    layers: list[Layer]
+    linears: list[Linear]
+    moments: list[Moments]
+    outcome: Outcome
+
+    @classmethod
+    def of(cls, stack: LinearStack, sample: Sample) -> "Dense":
+        linears = linears_of(stack)
+        moments = second_moments(linears, sample.x)
+        return cls(stack, sample, scored_layers(stack, sample), linears, moments, Outcome.of(stack, sample))
+
+
+def linears_of(stack: LinearStack) -> list[Linear]:
+    """The stack as the bounds take it."""
+    activations = [RELU] * (len(stack.weights) - 1) + [IDENTITY]
+    return [Linear(*layer) for layer in zip(stack.weights, stack.biases, activations, strict=True)]
+
+
+def scored_layers(stack: LinearStack, sample: Sample) -> list[Layer]:
+    """The stack as scores take it, with the root mean square of each input."""
+    norms = [evaluate.root_mean_square(h) for h in evaluate.activations(stack, sample.x)[:-1]]
+    return [Layer(*layer) for layer in zip(stack.names, stack.weights, norms, strict=True)]
+
+
+def point(
+    dense: Dense,
+    method: Method,
+    sparsity: float,
+    provenance: Provenance,
+    setting: Mapping[str, Any],
+    tiers: Mapping[str, Tier] = TIERS,
+) -> Iterator[Record]:
+    """One pruned network: a record for each applicable tier and each quantity of `compare`."""
+    masks = method.masks(dense.layers, sparsity)
+    pruned = dense.stack.masked(masks)
+    linears, after = linears_of(pruned), Outcome.of(pruned, dense.sample)
+    about = {
+        **setting,
+        "data": dense.sample.name,
+        "samples": len(dense.sample.y),
+        "method": method.name,
+        "kept": sum(int(mask.sum()) for mask in masks.values()),
+        "weights": sum(mask.size for mask in masks.values()),
+        "dense_accuracy": dense.outcome.accuracy,
+        "accuracy": after.accuracy,
+    }
+    truncation = all(keeps_largest(layer.weight, masks[layer.name]) for layer in dense.layers)
+    for tier, bound_of in tiers.items():
+        if truncation or tier not in TRUNCATION_ONLY:
+            error = bound_of(dense.linears, linears, dense.moments)
+            for quantity, pair in compare(error, dense.outcome, after).items():
+                yield pair.record(tier, sparsity, {**about, "quantity": quantity}, provenance)
+
+
 @dataclass(frozen=True)
 class Pair:
-    """A bound, what was measured, and what would be true without any theory."""
+    """A bound and what was measured; `trivial` would be true without any theory, `about` goes into the record."""
 
     bound: Bound
     measured: float
     trivial: float
-    certified_accuracy: float | None = None
+    about: Mapping[str, float]
 
-    @property
-    def about(self) -> dict[str, float]:
-        """What the records say of it beyond the bound."""
-        known = {"trivial": self.trivial, "certified_accuracy": self.certified_accuracy}
-        return {key: value for key, value in known.items() if value is not None}
+    def record(self, tier: str, sparsity: float, setting: Mapping[str, Any], provenance: Provenance) -> Record:
+        """The pair as a record."""
+        return Record(
+            tier=tier,
+            source=self.bound.source,
+            sparsity=sparsity,
+            bound=float(self.bound.value),
+            measured=self.measured,
+            tightness=float(self.bound.tightness(self.measured)),
+            vacuous=bool(self.bound.vacuous(self.trivial)),
+            violated=bool(self.bound.violated(self.measured)),
+            setting={**setting, "trivial": self.trivial, **self.about},
+            **asdict(provenance),
+        )
 
 
 def compare(error: Bound, before: Outcome, after: Outcome) -> dict[str, Pair]:
-    """The bound on the output error, and what follows from it for predictions, each beside its measurement."""
-    gaps = margins(before.logits)
+    r"""The bound on the output error, and what follows from it for predictions, each beside its measurement.
+
+    `output_error`: $\|f - \hat f\|_{L_2}$, trivially $\|f\|_{L_2}$, what answering zero does. `changed_predictions`:
+    the share of inputs that get another class. `harm`: the share that the dense network gets right and the pruned
+    one wrong; the drop of accuracy is at most that, which certifies an accuracy.
+    """
+    f, g, gaps = before.logits, after.logits, margins(before.logits)
     harm = accuracy_drop(gaps, before.correct, error.value)
+    lost = float(np.mean(before.correct & ~after.correct))
+    certified = {"certified_accuracy": max(before.accuracy - harm.value, 0.0)}
+    changed = changed_predictions_on_sample(gaps, error.value)
     return {
-        "output_error": Pair(
-            error,
-            evaluate.output_error(before.logits, after.logits),
-            evaluate.output_error(before.logits, np.zeros_like(before.logits)),
-        ),
-        "changed_predictions": Pair(
-            changed_predictions_on_sample(gaps, error.value),
-            evaluate.changed_predictions(before.logits, after.logits),
-            1.0,
-        ),
-        "harm": Pair(
-            harm,
-            float(np.mean(before.correct & ~after.correct)),
-            before.accuracy,
-            certified_accuracy=max(before.accuracy - harm.value, 0.0),
-        ),
+        "output_error": Pair(error, evaluate.output_error(f, g), evaluate.output_error(f, np.zeros_like(f)), {}),
+        "changed_predictions": Pair(changed, evaluate.changed_predictions(f, g), 1.0, {}),
+        "harm": Pair(harm, lost, before.accuracy, certified),
     }
-
-
-def _record(tier: str, sparsity: float, pair: Pair, setting: dict[str, Any], provenance: Provenance) -> Record:
-    bound, measured = pair.bound, pair.measured
-    return Record(
-        tier=tier,
-        source=bound.source,
-        sparsity=sparsity,
-        bound=float(bound.value),
-        measured=measured,
-        tightness=float(bound.tightness(measured)),
-        vacuous=bool(bound.vacuous(pair.trivial)),
-        violated=bool(bound.violated(measured)),
-        setting=setting,
-        **asdict(provenance),
-    )

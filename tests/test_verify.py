@@ -86,7 +86,7 @@ def test_half_of_a_bound_that_is_nearly_tight_is_violated():
 def test_measurements_are_those_of_the_masked_network():
     stack, data = network(0), sample(0)
     method = METHODS[3]
-    masks = method.masks(scored_layers(stack, data.x), 0.3)
+    masks = method.masks(scored_layers(stack, data), 0.3)
     f, g = evaluate.outputs(stack, data.x), evaluate.outputs(stack.masked(masks), data.x)
     right, still = f.argmax(1) == data.y, g.argmax(1) == data.y
     found = {r.setting["quantity"]: r for r in points(sparsities=[0.3], methods=[method]) if r.tier == "B"}

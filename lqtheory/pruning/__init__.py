@@ -1,4 +1,4 @@
-"""Pruning in small pieces that compose: a score of each weight, a budget of each neuron, a mask, an export."""
+"""Pruning in small pieces that compose: scores of weights, budgets of neurons, masks; `export` writes them."""
 
 from .budgets import (
     global_ranking as global_ranking,
@@ -7,6 +7,5 @@ from .budgets import (
     kept_total as kept_total,
     uniform as uniform,
 )
-from .export import write_pruned as write_pruned
 from .masks import Method as Method, largest_scores as largest_scores
 from .scores import Layer as Layer, magnitude as magnitude, wanda as wanda

@@ -10,7 +10,7 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
-from lqtheory.pruning import write_pruned
+from lqtheory.pruning.export import write_pruned
 
 MASK = np.array([[True, False, True], [False, False, True]])
 
