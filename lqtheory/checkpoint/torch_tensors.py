@@ -72,9 +72,7 @@ def _bits(tensor: torch.Tensor) -> UInt[np.ndarray, " n"]:
 
 
 def _class_layout(layer: torch.nn.Module, leaf: str, parameter: torch.Tensor) -> Layout | None:
-    if torch.nn.parameter.is_lazy(parameter) or parameter.ndim < 2:
-        return None
-    if leaf not in ("weight", "weight_orig", "weight_v") and not isinstance(layer, _NAMED_WEIGHTS):
+    if torch.nn.parameter.is_lazy(parameter) or parameter.ndim < 2 or leaf not in ("weight", "weight_orig", "weight_v"):
         return None
     shape = tuple(parameter.shape)
     if isinstance(layer, _TRANSPOSED):
@@ -83,13 +81,12 @@ def _class_layout(layer: torch.nn.Module, leaf: str, parameter: torch.Tensor) ->
         return by_rows(shape, "convolution")
     if isinstance(layer, torch.nn.Embedding | torch.nn.EmbeddingBag):
         return embedding(shape)
-    if isinstance(layer, torch.nn.Linear | torch.nn.Bilinear | _NAMED_WEIGHTS):
+    if isinstance(layer, torch.nn.Linear | torch.nn.Bilinear):
         return by_rows(shape, "linear")
     if type(layer).__name__ == "Conv1D":  # of transformers, which may not be installed
         return by_columns(shape, "linear")
     return None
 
 
-_NAMED_WEIGHTS = torch.nn.RNNBase | torch.nn.RNNCellBase | torch.nn.MultiheadAttention
 _TRANSPOSED = torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d | torch.nn.ConvTranspose3d
 _CONVOLUTIONS = torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d

@@ -193,7 +193,7 @@ def test_torch_files_without_a_network(tmp_path, content):
 
 def test_things_that_are_no_file(tmp_path):
     assert "no file or folder" in sentence(tmp_path / "absent.pt")
-    assert "no file or folder" in sentence("absent/model.safetensors")
+    assert sentence("absent/model.safetensors") == "there is no file or folder 'absent/model.safetensors'."
     assert "no file or folder" in sentence("nul\0byte")
     assert "no path" in sentence("x" * 5000)
     assert "got a int" in sentence(3)

@@ -89,7 +89,9 @@ def test_views_of_torch_are_read_in_their_own_order():
 def test_arrays_in_memory():
     rows = np.arange(6.0).reshape(2, 3)
     network = {"plain": rows, "columns": rows.T, "swapped": rows.astype(">f4"), "half": rows.astype(np.float16)}
-    for tensor in read(network).tensors:
+    tensors = read(network).tensors
+    assert [tensor.name for tensor in tensors] == list(network)
+    for tensor in tensors:
         np.testing.assert_array_equal(tensor.values(), rows.T if tensor.name == "columns" else rows)
 
 

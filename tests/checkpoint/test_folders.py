@@ -53,6 +53,12 @@ def test_shards(tmp_path, kind):
     assert checkpoint.config == {"model_type": "llama"}
 
 
+def test_an_index_names_tensors_as_the_files_do(tmp_path):
+    torch.save({"module.a.weight": torch.ones(2, 3)}, tmp_path / "one.bin")
+    (tmp_path / "pytorch_model.bin.index.json").write_text('{"weight_map": {"module.a.weight": "one.bin"}}')
+    assert read(tmp_path).tensors[0].name == "a.weight"
+
+
 def test_a_shard_alone_says_so(tmp_path):
     sharded(tmp_path)
     (note,) = read(tmp_path / "model-00001-of-00002.safetensors").notes

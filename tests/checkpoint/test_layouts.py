@@ -172,6 +172,8 @@ def test_fused_experts_without_evidence_are_a_guess():
             Layout(1, 9, 6, 4, "transposed convolution"),
         ),
         ({"patch_embed.proj.weight": (8, 3, 4, 4)}, by_rows((8, 3, 4, 4), "convolution")),
+        ({"patch_embedding.weight": (8, 3, 4, 4)}, by_rows((8, 3, 4, 4), "convolution")),
+        ({"x.weight": (9, 4, 3, 3), "x.bias": (8,)}, by_rows((9, 4, 3, 3), "convolution")),
         ({"pos_embed": (1, 17, 8)}, embedding((1, 17, 8))),
         ({"cls_token": (1, 1, 8)}, embedding((1, 1, 8))),
         ({"transformer.wte.weight": (50, 8)}, embedding((50, 8))),

@@ -83,6 +83,7 @@ def test_tied_tensors_in_modules_and_files_count_once(tmp_path):
         ({"model_state_dict": NETWORK, "loss": torch.tensor(0.1)}, ("not read: loss",)),
         ({"net": NETWORK, "acc": 94.0}, ("not read: acc",)),
         ({"params": NETWORK, "params_ema": NETWORK}, ("not read: params_ema",)),
+        ({"generator": NETWORK, "generator_ema": NETWORK}, ("not read: generator_ema",)),
         ({"ema": NETWORK, "optimizer_states": [torch.ones(3, 3)]}, ("not read: optimizer_states",)),
         ({"backbone": NETWORK, "lr_scheduler": {"x": torch.ones(2, 2)}}, ("not read: lr_scheduler",)),
     ],
@@ -116,6 +117,17 @@ def test_a_prefix_that_only_some_names_have_stays():
         "module.fc.weight",
         "head.weight",
     ]
+
+
+def test_a_prefix_stays_where_two_names_would_become_one():
+    assert names(read({"_orig_mod.w": torch.ones(2, 2), "w": torch.ones(2, 2)}).tensors) == ["_orig_mod.w", "w"]
+
+
+def test_a_parameter_of_a_module_is_one_whatever_its_name():
+    module = torch.nn.Module()
+    module.register_parameter("position_ids", torch.nn.Parameter(torch.ones(2, 2)))
+    module.register_buffer("weight", torch.ones(2, 2))
+    assert (names(read(module).tensors), names(read(module).buffers)) == (["position_ids"], ["weight"])
 
 
 def test_wrapped_modules():
