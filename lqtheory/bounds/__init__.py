@@ -10,6 +10,12 @@ from .accuracy import (
     unchanged_by_pairs as unchanged_by_pairs,
 )
 from .bound import Bound as Bound
+from .convolution import (
+    average_pool_norm as average_pool_norm,
+    convolution_norm as convolution_norm,
+    fold_batch_norm as fold_batch_norm,
+    max_pool_lipschitz as max_pool_lipschitz,
+)
 from .layers import (
     IDENTITY as IDENTITY,
     RELU as RELU,

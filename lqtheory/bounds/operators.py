@@ -2,7 +2,7 @@ r"""Certified upper bounds of operator norms: never power iteration, which appro
 
 import numpy as np
 import scipy.sparse.linalg
-from jaxtyping import Float64
+from jaxtyping import Float64, Inexact
 
 from .rounding import EPS, norm_up, up
 
@@ -30,32 +30,31 @@ def spectral_norm(matrix: Float64[np.ndarray, "out in_"]) -> float:
     return min(frobenius, up(scale * up((top + hidden) ** 0.5, 8), 2))
 
 
-def largest_eigenvalue(gram: Float64[np.ndarray, "m m"]) -> float:
-    r"""$\lambda_{\max}$ of a positive semi-definite matrix, given by its lower triangle, rounded up, Theorem 10.
+def largest_eigenvalue(gram: Inexact[np.ndarray, "*batch m m"]) -> float:
+    r"""The largest $\lambda_{\max}$ of positive semi-definite Hermitian matrices, rounded up, Theorem 10.
 
     >>> 3.0 <= largest_eigenvalue(np.diag([1.0, 3.0])) < 3.0 + 1e-9
     True
     """
-    size, scale = len(gram), float(np.max(np.abs(gram)))
+    size, scale = gram.shape[-1], float(np.max(np.abs(gram)))
     if scale == 0 or not np.isfinite(scale):
         return scale if scale == 0 else np.inf
     gram = gram / scale
-    for estimate in (_lanczos, _eigenvalues, np.trace):
-        level = float(estimate(gram)) * (1 + 2 * size * (size + 2) * EPS)
-        shifted = -gram
-        shifted[np.diag_indices(size)] += level
+    rounding = (4 if np.iscomplexobj(gram) else 1) * size * (size + 8) * EPS
+    for estimate in (_lanczos, _eigenvalues, _trace):
+        level = estimate(gram) * (1 + 2 * rounding)
         try:
-            np.linalg.cholesky(shifted)
+            np.linalg.cholesky(level * np.eye(size) - gram)
         except np.linalg.LinAlgError:
             continue
         # backward error at most gamma_(m+1) times the trace, which is at most m levels; entries were rounded twice
-        return up(scale * up(level * (1 + (size * (size + 6) + 4) * EPS), 4), 2)
+        return up(scale * up(level * (1 + rounding), 4), 2)
     return float(np.inf)
 
 
-def _lanczos(gram: Float64[np.ndarray, "m m"]) -> float:
+def _lanczos(gram: Inexact[np.ndarray, "*batch m m"]) -> float:
     """The largest eigenvalue, most often; what is too low is refused by the factor."""
-    if len(gram) < 100:
+    if gram.ndim > 2 or len(gram) < 100:
         return _eigenvalues(gram)
     start = np.random.default_rng(0).standard_normal(len(gram))
     try:
@@ -64,6 +63,11 @@ def _lanczos(gram: Float64[np.ndarray, "m m"]) -> float:
         return 0.0
 
 
-def _eigenvalues(gram: Float64[np.ndarray, "m m"]) -> float:
+def _eigenvalues(gram: Inexact[np.ndarray, "*batch m m"]) -> float:
     """The largest of all eigenvalues."""
-    return float(np.linalg.eigvalsh(gram)[-1])
+    return float(np.max(np.linalg.eigvalsh(gram)))
+
+
+def _trace(gram: Inexact[np.ndarray, "*batch m m"]) -> float:
+    """The largest sum of all eigenvalues."""
+    return float(np.max(np.trace(gram, axis1=-2, axis2=-1).real))
