@@ -81,4 +81,5 @@ def test_the_same_records_give_the_same_bytes_and_settings_stay_as_they_were(tmp
     )
     assert [path.suffix for path in first] == [".pdf", ".png"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert b"CreationDate" not in first[0].read_bytes()
     assert dict(mpl.rcParams) == before
