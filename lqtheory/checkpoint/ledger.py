@@ -87,7 +87,9 @@ def account(
         else:
             layout = entry.layout or (layout_of(entry.name, family) if len(entry.shape) > 1 else vector(entry.shape))
             key = entry.key or entry.name
-            tensors.append(WeightTensor(entry.name, entry.shape, entry.dtype, layout, entry.bits, entry.file, key))
+            tensors.append(
+                WeightTensor(entry.name, entry.shape, entry.dtype, layout, entry.bits, entry.file, key, entry.ranges)
+            )
     if include and not any(wanted(entry.name) for entry in distinct):
         raise CheckpointError(f"{source} has no tensor that matches {' or '.join(map(repr, include))}.")
     notes = (*notes, *remarks, *mask_notes(dtypes))

@@ -30,10 +30,24 @@ _EMBEDDING = re.compile(
     r"(^|_)(wte|wpe|emb|embs|embed|embeds|embedding|embeddings|embedder)$|^embed_(tokens|positions|in)|_tokens?$|"
     r"^(shared|relative_attention_bias|pos_table)$"
 )
-_TRANSPOSED = re.compile(r"deconv|transpose|conv_?tr", re.IGNORECASE)
+_TRANSPOSED = re.compile(r"deconv|transpose|conv_?tr(ans)?\d*[._]", re.IGNORECASE)
 _UP = re.compile(r"(^|[._])up(_?conv|_?sampl\w*)?\d*[._]", re.IGNORECASE)
 _EXPERTS = re.compile(r"expert|(^|[._])(input_linear|output_linear)\.weight$|moe", re.IGNORECASE)
-_EXPERTS_IN_OUT = {"llama4", "llama4_text", "gpt_oss", "qwen3_vl_moe", "qwen3_vl_moe_text", "aria", "aria_text"}
+_EXPERTS_BY_ROWS = {
+    "mixtral": True,
+    "qwen2_moe": True,
+    "qwen3_moe": True,
+    "deepseek_v2": True,
+    "deepseek_v3": True,
+    "olmoe": True,
+    "granitemoe": True,
+    "jetmoe": True,
+    "llama4": False,
+    "llama4_text": False,
+    "gpt_oss": False,
+    "aria": False,
+    "aria_text": False,
+}
 _INTO = re.compile(r"(gate_up_proj|gate_proj|up_proj|w1|w3|v1|wi|wi_0|wi_1|fc1|input_linear)(\.weight)?$")
 _OUT_OF = re.compile(r"(down_proj|w2|wo|fc2|output_linear)(\.weight)?$")
 
@@ -61,7 +75,7 @@ class Family:
         votes = [vote for name in self.shapes if _CONV1D.search(name) and (vote := self._vote(name)) is not None]
         if votes:
             return votes.count(True) > votes.count(False)
-        return True if self.setting("model_type") in _CONV1D_MODELS else None
+        return True if str(self.setting("model_type")) in _CONV1D_MODELS else None
 
     def _vote(self, name: str) -> bool | None:
         shape, bias = self.shapes[name], self.bias(name)
@@ -139,8 +153,7 @@ def _experts_config(name: str, shape: Shape, family: Family) -> bool | None:
             return shape[2] == hidden
         if _OUT_OF.search(name):
             return shape[1] == hidden
-    model = family.setting("model_type")
-    return None if model is None else model not in _EXPERTS_IN_OUT
+    return _EXPERTS_BY_ROWS.get(str(family.setting("model_type")))
 
 
 def _transposed(name: str, shape: Shape, family: Family) -> Layout | None:

@@ -1,6 +1,7 @@
 """`.safetensors` files: the library checks the header, the data stay in the file until they are asked for."""
 
 import json
+import os
 import re
 from functools import partial
 from math import prod
@@ -11,7 +12,7 @@ from jaxtyping import UInt
 from safetensors import SafetensorError, safe_open
 
 from .errors import CheckpointError, in_short
-from .tensor import BYTES, Stored
+from .tensor import BYTES, Reader, Stored
 
 _DIGITS = tuple("0123456789")
 _DTYPES = {
@@ -63,7 +64,10 @@ def _stored(path: Path, start: int, name: str, entry: dict) -> Stored:
     if dtype not in BYTES:
         return Stored(name, shape, dtype, None, f"{dtype} values are not floating numbers of 8 to 64 bits", str(path))
     offset = start + entry["data_offsets"][0]
-    return Stored(name, shape, dtype, partial(mapped, path, name, offset, prod(shape), BYTES[dtype]), file=str(path))
+    bits = partial(mapped, path, name, offset, prod(shape), BYTES[dtype])
+    return Stored(
+        name, shape, dtype, bits, file=str(path), ranges=partial(range_reader, path, name, offset, BYTES[dtype])
+    )
 
 
 def mapped(path: Path, name: str, offset: int, count: int, width: int) -> UInt[np.ndarray, " n"]:
@@ -75,3 +79,32 @@ def mapped(path: Path, name: str, offset: int, count: int, width: int) -> UInt[n
             f"{path} has changed since its header was read, at tensor {name!r}: {in_short(error)}."
         ) from None
     return np.require(bits, requirements="A").view(np.ndarray)
+
+
+def range_reader(path: Path, name: str, offset: int, width: int) -> Reader:
+    """A function that reads `count` integers of `width` bytes from entry `start` on, into one buffer of its own.
+
+    Mapped pages would count as memory of the process until the whole tensor was seen.
+    """
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be opened again, for tensor {name!r}: {in_short(error)}.") from None
+    buffer = bytearray()
+
+    def read(start: int, stop: int) -> UInt[np.ndarray, " n"]:
+        nonlocal buffer
+        size = (stop - start) * width
+        if len(buffer) < size:
+            buffer = bytearray(size)
+        try:
+            found = os.preadv(file.fileno(), [memoryview(buffer)[:size]], offset + start * width)
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read at tensor {name!r}: {in_short(error)}.") from None
+        if found < size:
+            raise CheckpointError(
+                f"{path} has changed since its header was read, at tensor {name!r}: it ends too early."
+            )
+        return np.frombuffer(buffer, f"<u{width}", stop - start)
+
+    return read

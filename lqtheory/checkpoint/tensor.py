@@ -13,6 +13,7 @@ BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn
 """The floating types that are read, and the bytes that one number takes."""
 
 Bits = Callable[[], UInt[np.ndarray, " n"]]
+Reader = Callable[[int, int], UInt[np.ndarray, " n"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class Stored:
     identity: tuple[object, ...] | None = None
     layout: Layout | None = None
     role: str = ""
+    ranges: Callable[[], Reader] | None = None
 
     @property
     def parameters(self) -> int:
@@ -55,11 +57,22 @@ class WeightTensor:
     read_bits: Bits
     file: str = ""
     key: str = ""
+    ranges: Callable[[], Reader] | None = None
 
     @property
     def parameters(self) -> int:
         """How many weights."""
         return prod(self.shape)
+
+    def reader(self) -> Reader:
+        """A function (start, stop) -> bits of that flat range, for one thread.
+
+        From files that allow it, it reads just the range, into memory that its next call uses again.
+        """
+        if self.ranges is not None:
+            return self.ranges()
+        bits = self.bits()
+        return lambda start, stop: bits[start:stop]
 
     def bits(self) -> UInt[np.ndarray, " n"]:
         """The entries in C order as unsigned integers of the stored width: mapped file pages where possible.

@@ -156,7 +156,9 @@ def test_fused_experts(shapes, config, expected):
     assert found == {name: expected(shape) for name, shape in matrices.items()}
 
 
-def test_fused_experts_without_evidence_are_a_guess():
+@pytest.mark.parametrize("model_type", [None, "a model of tomorrow", [], 3])
+def test_fused_experts_without_evidence_are_a_guess(model_type):
+    assert layouts({UP: (4, 6, 6)}, {"model_type": model_type})[UP].assumed
     assert layouts({"moe.experts.w1": (4, 10, 6)})["moe.experts.w1"] == experts_by_rows((4, 10, 6)).guessed()
 
 
@@ -184,6 +186,8 @@ def test_fused_experts_without_evidence_are_a_guess():
         ({"up.weight": (8, 4, 2, 2), "up.bias": (4,)}, transposed_convolution((8, 4, 2, 2))),
         ({"up.weight": (8, 8, 2, 2), "up.bias": (8,)}, transposed_convolution((8, 8, 2, 2)).guessed()),
         ({"up.weight": (8, 8, 3, 3), "up.bias": (8,)}, by_rows((8, 8, 3, 3), "convolution")),
+        ({"conv_transformer.conv.weight": (8, 8, 3, 3)}, by_rows((8, 8, 3, 3), "convolution")),
+        ({"decoder.conv_tr1.weight": (8, 4, 3)}, transposed_convolution((8, 4, 3)).guessed()),
         ({"deconv.weight": (8, 8, 3, 3), "deconv.bias": (8,)}, transposed_convolution((8, 8, 3, 3))),
         ({"deconv.weight": (8, 4, 3, 3), "deconv.bias": (8,)}, transposed_convolution((8, 4, 3, 3), 2)),
         ({"deconv.weight": (9, 4, 3, 3), "deconv.bias": (9,)}, by_rows((9, 4, 3, 3), "convolution")),
