@@ -1,5 +1,7 @@
 """The one error of reading."""
 
+from textwrap import shorten
+
 
 class CheckpointError(ValueError):
     """The source cannot be read, or not safely; one sentence says which file, which tensor, and why."""
@@ -12,4 +14,4 @@ def in_short(error: BaseException) -> str:
     'Disk is full'
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:160].rstrip(". ")
+    return shorten(lines[0], 160, placeholder=" ...").rstrip(". ")

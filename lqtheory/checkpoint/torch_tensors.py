@@ -1,5 +1,6 @@
 """Tensors of torch in memory, from state dicts and from modules whose classes tell the neuron axis."""
 
+import re
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ from .layout import Layout, by_columns, by_rows, embedding, transposed_convoluti
 from .numpy_files import array_bits
 from .tensor import BYTES, Stored
 
+_PARAMETRIZED = re.compile(r"parametrizations\.(\w+)\.original[01]?$")
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -31,7 +33,7 @@ def module_tensors(module: torch.nn.Module) -> list[Stored]:
     owners = dict(module.named_modules(remove_duplicate=False))
     stored = []
     for name, parameter in module.named_parameters(remove_duplicate=False):
-        owner, _, leaf = name.rpartition(".")
+        owner, _, leaf = _PARAMETRIZED.sub(r"\1", name).rpartition(".")
         layout = _class_layout(owners[owner], leaf, parameter) if owner in owners else None
         stored.append(stored_tensor(name, parameter, "parameter", layout))
     for name, buffer in module.named_buffers(remove_duplicate=False):

@@ -92,6 +92,13 @@ def test_a_state_dict_gives_the_layouts_of_its_module():
     assert by_class["rnn.weight_ih_l0"] == Layout(1, 1, 12, 4, "linear")
 
 
+def test_parametrized_layers_keep_the_layout_of_their_class():
+    layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.ConvTranspose1d(4, 6, 2, groups=2), dim=0)
+    (tensor,) = read(torch.nn.Sequential(layer)).tensors
+    assert tensor.name == "0.parametrizations.weight.original1"
+    assert tensor.layout == transposed_convolution((4, 3, 2), 2)
+
+
 def test_class_of_transformers_is_known_by_its_name():
     class Conv1D(torch.nn.Module):
         def __init__(self) -> None:
