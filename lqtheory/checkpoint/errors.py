@@ -10,8 +10,8 @@ class CheckpointError(ValueError):
 def in_short(error: BaseException) -> str:
     """What an error of a library says, as the end of a sentence of ours.
 
-    >>> in_short(OSError("Disk is full.\\nTry again."))
+    >>> in_short(OSError("Disk is full. Try again.\\nOr do not."))
     'Disk is full'
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return shorten(lines[0], 160, placeholder=" ...").rstrip(". ")
+    return shorten(lines[0].split(". ")[0], 160, placeholder=" …").rstrip(". ")

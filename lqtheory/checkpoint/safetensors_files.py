@@ -3,6 +3,8 @@
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -81,15 +83,12 @@ def mapped(path: Path, name: str, offset: int, count: int, width: int) -> UInt[n
     return np.require(bits, requirements="A").view(np.ndarray)
 
 
-def range_reader(path: Path, name: str, offset: int, width: int) -> Reader:
-    """A function that reads `count` integers of `width` bytes from entry `start` on, into one buffer of its own.
+@contextmanager
+def range_reader(path: Path, name: str, offset: int, width: int) -> Iterator[Reader]:
+    """Opens a function that reads the integers of `width` bytes from one entry to another into a buffer of its own.
 
     Mapped pages would count as memory of the process until the whole tensor was seen.
     """
-    try:
-        file = path.open("rb", buffering=0)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be opened again, for tensor {name!r}: {in_short(error)}.") from None
     buffer = bytearray()
 
     def read(start: int, stop: int) -> UInt[np.ndarray, " n"]:
@@ -97,14 +96,12 @@ def range_reader(path: Path, name: str, offset: int, width: int) -> Reader:
         size = (stop - start) * width
         if len(buffer) < size:
             buffer = bytearray(size)
-        try:
-            found = os.preadv(file.fileno(), [memoryview(buffer)[:size]], offset + start * width)
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read at tensor {name!r}: {in_short(error)}.") from None
-        if found < size:
-            raise CheckpointError(
-                f"{path} has changed since its header was read, at tensor {name!r}: it ends too early."
-            )
+        if os.preadv(file.fileno(), [memoryview(buffer)[:size]], offset + start * width) < size:
+            raise CheckpointError(f"{path} has changed since its header was read: it ends within tensor {name!r}.")
         return np.frombuffer(buffer, f"<u{width}", stop - start)
 
-    return read
+    try:
+        with path.open("rb", buffering=0) as file:
+            yield read
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read at tensor {name!r}: {in_short(error)}.") from None

@@ -1,6 +1,7 @@
 """One stored tensor: its bits as they lie in the file, its values as float64."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import prod
 
@@ -14,6 +15,7 @@ BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn
 
 Bits = Callable[[], UInt[np.ndarray, " n"]]
 Reader = Callable[[int, int], UInt[np.ndarray, " n"]]
+Ranges = Callable[[], AbstractContextManager[Reader]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class Stored:
     identity: tuple[object, ...] | None = None
     layout: Layout | None = None
     role: str = ""
-    ranges: Callable[[], Reader] | None = None
+    ranges: Ranges | None = None
 
     @property
     def parameters(self) -> int:
@@ -57,22 +59,22 @@ class WeightTensor:
     read_bits: Bits
     file: str = ""
     key: str = ""
-    ranges: Callable[[], Reader] | None = None
+    ranges: Ranges | None = None
 
     @property
     def parameters(self) -> int:
         """How many weights."""
         return prod(self.shape)
 
-    def reader(self) -> Reader:
-        """A function (start, stop) -> bits of that flat range, for one thread.
+    def reader(self) -> AbstractContextManager[Reader]:
+        """Opens a function (start, stop) -> bits of that flat range, for one thread.
 
         From files that allow it, it reads just the range, into memory that its next call uses again.
         """
         if self.ranges is not None:
             return self.ranges()
         bits = self.bits()
-        return lambda start, stop: bits[start:stop]
+        return nullcontext(lambda start, stop: bits[start:stop])
 
     def bits(self) -> UInt[np.ndarray, " n"]:
         """The entries in C order as unsigned integers of the stored width: mapped file pages where possible.
