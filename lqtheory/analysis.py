@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .checkpoint import Checkpoint, WeightTensor, read
-from .histogram import Histogram
 from .measure import QS, Measure, Table, labelled, measure, neuron_indices
 from .profile import Profile
 from .requested import REQUESTED
-from .scan import NeuronSums, scan
+from .scan import Scan, merged, scan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +24,11 @@ Watch = Callable[[Sequence[WeightTensor]], Iterable[WeightTensor]]
 
 @dataclass(frozen=True, eq=False)
 class TensorMeasure:
-    """One tensor of a network, measured; `sums` holds one row per neuron, `histograms` all the weights."""
+    """One tensor of a network, measured; `scan` holds its histograms and the sums of its neurons."""
 
     tensor: WeightTensor
     measure: Measure
-    sums: NeuronSums
-    histograms: list[Histogram]
+    scan: Scan
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data under the names of the JSON."""
@@ -79,7 +77,7 @@ class Analysis:
             "qs": list(self.qs),
             "coverage": self.coverage,
             "tensors": [
-                each.to_dict() | ({"neuron_indices": neuron_indices([each.sums], self.qs)} if neurons else {})
+                each.to_dict() | ({"neuron_indices": neuron_indices([each.scan.neurons], self.qs)} if neurons else {})
                 for each in self.tensors
             ],
             "network": self.network.to_dict(),
@@ -147,22 +145,18 @@ def analyze(
     checkpoint = source if isinstance(source, Checkpoint) else read(source, include=include, exclude=exclude)
     wanted = {name: _requested(name) for name in index}
     tensors = tuple(_measured(tensor, qs, wanted) for tensor in watch(checkpoint.tensors))
-    parts: dict[str, list[Histogram]] = {}
-    for each in tensors:
-        for histogram in each.histograms:
-            parts.setdefault(histogram.grid.dtype, []).append(histogram)
-    network = measure([Histogram.merged(part) for part in parts.values()], [t.sums for t in tensors], qs)
-    return Analysis(checkpoint, tensors, network, qs)
+    histograms = merged([histogram for each in tensors for histogram in each.scan.histograms])
+    return Analysis(checkpoint, tensors, measure(histograms, [each.scan.neurons for each in tensors], qs), qs)
 
 
 def _measured(tensor: WeightTensor, qs: tuple[float, ...], wanted: Table) -> TensorMeasure:
-    histograms, sums = scan(tensor, (*qs, 1.0, 2.0))
-    result = measure(histograms, [sums], qs)
-    if wanted and result.indices:
+    found = scan(tensor, (*qs, 1.0, 2.0))
+    result = measure(found.histograms, [found.neurons], qs)
+    if wanted and result.profile is not None:
         rows = tensor.layout.as_rows(np.nan_to_num(tensor.values(), nan=0.0, posinf=0.0, neginf=0.0))
         extra = {name: function(rows, result.profile) for name, function in wanted.items()}
         result = replace(result, indices=result.indices | extra)
-    return TensorMeasure(tensor, result, sums, histograms)
+    return TensorMeasure(tensor, result, found)
 
 
 def _requested(name: str) -> Any:
@@ -186,7 +180,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 def _neuron_frame(each: TensorMeasure, qs: tuple[float, ...]) -> "pd.DataFrame":
     import pandas as pd
 
-    frame = pd.DataFrame(neuron_indices([each.sums], qs))
+    frame = pd.DataFrame(neuron_indices([each.scan.neurons], qs))
     frame.insert(0, "neuron", np.arange(len(frame)))
     frame.insert(0, "name", each.tensor.name)
     return frame

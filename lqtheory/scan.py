@@ -1,7 +1,12 @@
-"""One pass over a stored tensor: the histogram of all its weights and the power sums of each of its neurons."""
+"""One pass over a stored tensor, in chunks: the histogram of all its weights and the power sums of each neuron."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import reduce
+from os import cpu_count
+from threading import Lock
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float64
@@ -9,8 +14,9 @@ from jaxtyping import Float64
 from . import kernels
 from .checkpoint import Layout, WeightTensor
 from .checkpoint.tensor import decode
-from .histogram import GRIDS, Grid, Histogram
+from .histogram import GRIDS, Histogram
 
+CHUNK = 1 << 21  # weights at a time: what is read stays in cache for the second look
 SMALL = 1 << 15  # up to here sorting beats a table of all bins
 
 
@@ -46,68 +52,186 @@ class NeuronSums:
         with np.errstate(divide="ignore"):
             return np.log(self.sums[:, self.exponents.index(p)]) + p * np.log(self.unit)
 
+    def in_units_of(self, unit: float) -> "NeuronSums":
+        """The same sums of weights divided by another unit."""
+        ratio = self.unit / unit
+        return replace(
+            self, sums=self.sums * ratio ** np.array(self.exponents), largest=self.largest * ratio, unit=unit
+        )
 
-def scan(tensor: WeightTensor, exponents: Sequence[float]) -> tuple[list[Histogram], NeuronSums]:
-    """Histograms and neuron sums of a tensor; NaN and Inf are counted in the histogram and left out of the sums."""
-    exponents = tuple(sorted({0.0, *map(float, exponents)}))
-    grid, bits = _on_grid(tensor)
-    return histograms(grid, bits), _neuron_sums(grid, bits, tensor.layout, exponents)
-
-
-def _on_grid(tensor: WeightTensor) -> tuple[Grid, np.ndarray]:
-    """The bit patterns of a tensor on one of the grids; 8-bit floats fit into float16 without loss."""
-    bits = tensor.bits().view(np.ndarray)
-    if tensor.dtype in GRIDS:
-        return GRIDS[tensor.dtype], bits
-    with np.errstate(invalid="ignore"):  # NaN patterns
-        table = decode(np.arange(256, dtype=np.uint8), tensor.dtype).astype(np.float16).view(np.uint16)
-    return GRIDS["float16"], table[bits]
+    def __add__(self, other: "NeuronSums") -> "NeuronSums":
+        """The sums over the weights of both, which are different weights of the same neurons."""
+        unit = max(self.unit, other.unit)
+        one, two = self.in_units_of(unit), other.in_units_of(unit)
+        return replace(one, sums=one.sums + two.sums, largest=np.maximum(one.largest, two.largest))
 
 
-def histograms(grid: Grid, bits: np.ndarray) -> list[Histogram]:
-    """The histogram of bit patterns; of float32 a second one, on the grid of float64, for denormal numbers.
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What one pass over a tensor, or over a part of it, gives; parts add up."""
 
-    Below the normal range the bins of float32 are too wide for the promised precision.
+    histograms: list[Histogram]
+    neurons: NeuronSums
+
+    def __add__(self, other: "Scan") -> "Scan":
+        return Scan(merged(self.histograms + other.histograms), self.neurons + other.neurons)
+
+
+def merged(histograms: Sequence[Histogram]) -> list[Histogram]:
+    """One histogram for each grid."""
+    grids = sorted({h.grid.dtype for h in histograms})
+    return [Histogram.merged([h for h in histograms if h.grid.dtype == grid]) for grid in grids]
+
+
+def scan(tensor: WeightTensor, exponents: Sequence[float], part: range | None = None, threads: int = 0) -> Scan:
+    """Scan a tensor, or the flat `part` of it, on some threads (0: all cores).
+
+    NaN and Inf are counted in the histograms and left out of the sums.
     """
-    if grid.bits != 32:
-        return [_histogram(grid, bits)]
-    usual = _histogram(grid, bits)
-    exponent = np.uint32(0x7F800000)
-    if not np.any((usual.key & (grid.keys // 2 - 1)) < (1 << (grid.mantissa - grid.rest))):
-        return [usual]
-    denormal = bits[((bits & exponent) == 0) & (bits << np.uint32(1) != 0)]
-    others = _histogram(grid, bits[((bits & exponent) != 0) | (bits << np.uint32(1) == 0)])
-    return [others, Histogram.of_bits(GRIDS["float64"], denormal.view(np.float32).astype(np.float64).view(np.uint64))]
+    exponents = tuple(sorted({0.0, *map(float, exponents)}))
+    part = range(tensor.parameters) if part is None else part
+    starts, lock = iter(range(part.start, part.stop, CHUNK)), Lock()
+
+    def work(_: int) -> Scan:
+        tally = _tally(tensor, exponents)
+        with tensor.reader() as read:
+            while (start := _next(starts, lock)) is not None:
+                tally.add(read(start, min(start + CHUNK, part.stop)), start)
+        return tally.result()
+
+    workers = min(threads or cpu_count() or 1, -(-len(part) // CHUNK))
+    if workers <= 1:
+        return work(0)
+    with ThreadPoolExecutor(workers) as pool:
+        return reduce(Scan.__add__, pool.map(work, range(workers)))
 
 
-def _histogram(grid: Grid, bits: np.ndarray) -> Histogram:
-    if bits.size <= SMALL or grid.bits == 64:
-        return Histogram.of_bits(grid, bits)
-    if grid.bits == 16:
-        dense = kernels.count_16(bits, kernels.threads())[None]
-        dense[0, [0, 1 << 15]] = 0
-    else:
-        dense = kernels.count_32(bits, kernels.threads())
-    return Histogram.of_dense(grid, dense, bits.size - int(dense[0].sum()))
+def _next(starts: Iterator[int], lock: Lock) -> int | None:
+    with lock:
+        return next(starts, None)
 
 
-def _neuron_sums(grid: Grid, bits: np.ndarray, layout: Layout, exponents: tuple[float, ...]) -> NeuronSums:
-    shaped = bits.reshape(layout.batch, layout.outer, layout.neurons, layout.inner)
-    p, sums = np.array(exponents), np.zeros((layout.rows, len(exponents)))
-    top = np.zeros(layout.rows, dtype=np.int64)
-    if grid.bits == 16:
-        magnitudes = grid.magnitude(np.arange(1 << 15))
-        kernels.power_sums_16(shaped, kernels.power_table_16(magnitudes, p), grid.first_nonfinite, sums, top)
-        return NeuronSums(layout.fan_in, exponents, sums, magnitudes[top])
-    if grid.bits == 32:
-        kernels.power_sums_32(shaped, p, *kernels.power_tables_32(p), sums, top)
-        return NeuronSums(layout.fan_in, exponents, sums, top.astype(np.uint32).view(np.float32).astype(np.float64))
-    return _neuron_sums_64(layout.as_rows(np.abs(bits.view(np.float64))), exponents)
+class Tally(Protocol):
+    """What one thread has seen of a tensor so far."""
+
+    def add(self, bits: np.ndarray, start: int) -> None:
+        """Count the bit patterns of a chunk that begins at the flat position `start`."""
+        ...
+
+    def result(self) -> Scan: ...
 
 
-def _neuron_sums_64(rows: np.ndarray, exponents: tuple[float, ...]) -> NeuronSums:
-    rows = np.where(np.isfinite(rows), rows, 0.0)
-    unit = float(rows.max(initial=0.0)) or 1.0
-    shares = rows / unit
-    sums = [np.sum(shares**p, axis=1) if p else np.count_nonzero(rows, axis=1) for p in exponents]
-    return NeuronSums(rows.shape[1], exponents, np.column_stack(sums).astype(np.float64), shares.max(axis=1), unit)
+def _tally(tensor: WeightTensor, exponents: tuple[float, ...]) -> Tally:
+    kind = {"float64": Tally64, "float32": Tally32}.get(tensor.dtype, Tally16)
+    return kind(tensor.dtype, tensor.layout, exponents)
+
+
+class Tally16:
+    """16-bit floats, and 8-bit ones, which fit into float16 without loss."""
+
+    def __init__(self, dtype: str, layout: Layout, exponents: tuple[float, ...]) -> None:
+        self.grid, self.layout, self.exponents = GRIDS.get(dtype, GRIDS["float16"]), layout, exponents
+        self.widened = None if dtype in GRIDS else _float16_patterns(dtype)
+        self.magnitudes = self.grid.magnitude(np.arange(1 << 15))
+        self.table = kernels.power_table_16(self.magnitudes, np.array(exponents))
+        self.counts = kernels.table_16()
+        self.sums, self.top = np.zeros((layout.rows, len(exponents))), np.zeros(layout.rows, np.int64)
+
+    def add(self, bits: np.ndarray, start: int) -> None:
+        bits = bits if self.widened is None else self.widened[bits]
+        kernels.count_16(bits, self.counts)
+        kernels.power_sums_16(
+            bits, start, *_shape(self.layout), self.table, self.grid.first_nonfinite, self.sums, self.top
+        )
+
+    def result(self) -> Scan:
+        zeros = int(self.counts[[0, 1 << 15]].sum())
+        self.counts[[0, 1 << 15]] = 0
+        neurons = NeuronSums(self.layout.fan_in, self.exponents, self.sums, self.magnitudes[self.top])
+        return Scan([Histogram.of_dense(self.grid, self.counts[None], zeros)], neurons)
+
+
+class Tally32:
+    """float32; what is denormal goes to the grid of float64, where it is not (Definition 19)."""
+
+    def __init__(self, dtype: str, layout: Layout, exponents: tuple[float, ...]) -> None:
+        self.grid, self.layout, self.exponents = GRIDS[dtype], layout, exponents
+        self.tables = kernels.power_tables_32(np.array(exponents))
+        self.counts = kernels.table_32() if layout.rows * layout.fan_in > SMALL else None
+        self.seen, self.others = 0, [Histogram.of_bits(self.grid, np.empty(0, np.uint32))]
+        self.sums, self.top = np.zeros((layout.rows, len(exponents))), np.zeros(layout.rows, np.int64)
+
+    def add(self, bits: np.ndarray, start: int) -> None:
+        shape = _shape(self.layout)
+        kernels.power_sums_32(bits, start, *shape, *self.tables, self.sums, self.top)
+        if self.counts is None:
+            usual, denormal = _split_denormals(bits)
+            self.others.append(Histogram.of_bits(self.grid, usual))
+        else:
+            kernels.count_32(bits, self.counts)
+            self.seen += bits.size
+            rows = self.counts.reshape(2, -1, 3)[:, : 1 << (self.grid.mantissa - self.grid.rest)]
+            denormal = _split_denormals(bits)[1] if rows[..., 0].any() else bits[:0]
+            self.seen -= denormal.size
+            rows[:] = 0
+        if denormal.size:
+            kernels.add_denormals_32(bits, start, *shape, np.array(self.exponents), self.sums)
+            self.others.append(Histogram.of_bits(GRIDS["float64"], _as_float64(denormal)))
+
+    def result(self) -> Scan:
+        if self.counts is not None:
+            dense = self.counts.T
+            self.others.append(Histogram.of_dense(self.grid, dense, self.seen - int(dense[0].sum())))
+        largest = self.top.astype(np.uint32).view(np.float32).astype(np.float64)
+        return Scan(merged(self.others), NeuronSums(self.layout.fan_in, self.exponents, self.sums, largest))
+
+
+class Tally64:
+    """float64, in plain NumPy: checkpoints rarely have it."""
+
+    def __init__(self, dtype: str, layout: Layout, exponents: tuple[float, ...]) -> None:
+        self.layout, self.exponents = layout, exponents
+        self.histograms = [Histogram.of_bits(GRIDS[dtype], np.empty(0, np.uint64))]
+        zero = np.zeros(layout.rows)
+        self.neurons = NeuronSums(layout.fan_in, exponents, np.zeros((layout.rows, len(exponents))), zero, 5e-324)
+
+    def add(self, bits: np.ndarray, start: int) -> None:
+        self.histograms.append(Histogram.of_bits(GRIDS["float64"], bits))
+        w = np.abs(bits.view(np.float64))
+        w[~np.isfinite(w)] = 0.0
+        unit, row = float(w.max(initial=0.0)), _rows(self.layout, start, bits.size)
+        if unit:
+            powers = [np.where(w > 0, (w / unit) ** p, 0.0) for p in self.exponents]
+            sums = np.column_stack([np.bincount(row, power, self.layout.rows) for power in powers])
+            largest = np.zeros(self.layout.rows)
+            np.maximum.at(largest, row, w / unit)
+            self.neurons += NeuronSums(self.layout.fan_in, self.exponents, sums, largest, unit)
+
+    def result(self) -> Scan:
+        return Scan(merged(self.histograms), self.neurons)
+
+
+def _shape(layout: Layout) -> tuple[int, int, int]:
+    return layout.outer, layout.neurons, layout.inner
+
+
+def _rows(layout: Layout, start: int, size: int) -> np.ndarray:
+    """The neuron that each weight of a chunk belongs to."""
+    run = np.arange(start, start + size) // layout.inner
+    return run // (layout.outer * layout.neurons) * layout.neurons + run % layout.neurons
+
+
+def _split_denormals(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Float32 patterns without and with those of denormal numbers."""
+    denormal = ((bits & np.uint32(0x7F800000)) == 0) & (bits << np.uint32(1) != 0)
+    return bits[~denormal], bits[denormal]
+
+
+def _as_float64(bits: np.ndarray) -> np.ndarray:
+    return bits.view(np.float32).astype(np.float64).view(np.uint64)
+
+
+def _float16_patterns(dtype: str) -> np.ndarray:
+    """The float16 pattern of each of the 256 patterns of an 8-bit float."""
+    with np.errstate(invalid="ignore"):  # NaN patterns
+        return decode(np.arange(256, dtype=np.uint8), dtype).astype(np.float16).view(np.uint16)

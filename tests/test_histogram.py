@@ -6,9 +6,10 @@ from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lqtheory import indices, norms
+from lqtheory.checkpoint import Layout, WeightTensor
 from lqtheory.histogram import GRIDS, Histogram, gini_error, power_sum_bracket, profile_of, two_points
 from lqtheory.profile import Profile
-from lqtheory.scan import histograms
+from lqtheory.scan import scan
 
 DRAWS = {
     "gaussian": lambda rng, n: rng.standard_normal(n) * 0.02,
@@ -26,7 +27,9 @@ def float32_histogram(w):
 
 
 def float32_histograms(w):
-    return histograms(GRIDS["float32"], w.astype(np.float32).view(np.uint32))
+    bits = w.astype(np.float32).view(np.uint32)
+    layout = Layout(1, 1, 1, bits.size, "vector")
+    return scan(WeightTensor("w", w.shape, "float32", layout, lambda: bits), [1.0]).histograms
 
 
 def truncated(w, dtype):

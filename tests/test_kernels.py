@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from lqtheory import kernels
-from lqtheory.checkpoint import Layout
+from lqtheory import scan as scanning
+from lqtheory.checkpoint import Layout, WeightTensor
+from lqtheory.checkpoint.tensor import decode
 from lqtheory.histogram import GRIDS, Histogram
-from lqtheory.scan import _neuron_sums
+from lqtheory.scan import _split_denormals, scan
 
 LAYOUTS = [
     Layout(1, 1, 70, 90, "linear"),
@@ -27,46 +28,65 @@ def patterns(width, n, seed):
     return (bits >> 16).astype(np.uint16) if width == 16 else bits
 
 
-@pytest.mark.parametrize("n", [1, 2, 1001, 200_000])
-@pytest.mark.parametrize("workers", [1, 2, 3])
-def test_counts_are_exact(n, workers):
-    for grid, width, count in ((GRIDS["bfloat16"], 16, kernels.count_16), (GRIDS["float32"], 32, kernels.count_32)):
-        bits = patterns(width, max(n, 6), n)[:n]
-        dense = np.atleast_2d(count(bits, workers))
-        if width == 16:
-            dense[0, [0, 1 << 15]] = 0
-        ours, reference = Histogram.of_dense(grid, dense, n - dense[0].sum()), Histogram.of_bits(grid, bits)
-        for name in ("key", "count", "rest", "rest_squared"):
-            assert np.array_equal(getattr(ours, name), getattr(reference, name))
-        assert (ours.zeros, ours.nonfinite) == (reference.zeros, reference.nonfinite)
+def tensor_of(bits, dtype, layout):
+    return WeightTensor("w", (bits.size,), dtype, layout, lambda: bits)
+
+
+@pytest.mark.parametrize("n", [1, 2, 1001, 200_003])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_counts_are_exact(n, threads, dtype, monkeypatch):
+    monkeypatch.setattr(scanning, "CHUNK", 1 << 13)
+    bits = patterns(GRIDS[dtype].bits, max(n, 6), n)[:n]
+    ours = scan(tensor_of(bits, dtype, Layout(1, 1, 1, n, "vector")), [1.0], threads=threads).histograms
+    usual, denormal = _split_denormals(bits) if dtype == "float32" else (bits, bits[:0])
+    reference = [Histogram.of_bits(GRIDS[dtype], usual)]
+    if denormal.size:
+        reference.append(Histogram.of_bits(GRIDS["float64"], denormal.view(np.float32).astype(float).view(np.uint64)))
+    assert len(ours) == len(reference)
+    for one, other in zip(ours, reference, strict=True):
+        for name in ("key", "count", "rest", "rest_squared", "zeros", "nonfinite"):
+            assert np.array_equal(getattr(one, name), getattr(other, name))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.kind)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_power_sums_of_every_neuron(layout, dtype, tolerance):
+@pytest.mark.parametrize("chunk", [101, 1 << 20])
+def test_power_sums_of_every_neuron(layout, dtype, chunk, tolerance, monkeypatch):
+    monkeypatch.setattr(scanning, "CHUNK", chunk)
     width = GRIDS[dtype].bits
     if width == 64:
-        bits = patterns(32, 6300, 5).view(np.float32).astype(np.float64).view(np.uint64)
+        bits = (1e200 * patterns(32, 6300, 5).view(np.float32).astype(np.float64)).view(np.uint64)
     else:
         bits = patterns(width, 6300, 5)
-    values = {"bfloat16": lambda b: (b.astype(np.uint32) << 16).view(np.float32)}.get(dtype, lambda b: b.view(dtype))(
-        bits
-    )
-    with np.errstate(invalid="ignore"):  # patterns of a bfloat16 NaN read as float16
-        values = values.astype(np.float64)
-    rows = np.abs(np.nan_to_num(layout.as_rows(values), nan=0.0, posinf=0.0, neginf=0.0))
-    ours = _neuron_sums(GRIDS[dtype], bits, layout, EXPONENTS)
+    rows = np.abs(np.nan_to_num(layout.as_rows(decode(bits, dtype)), nan=0.0, posinf=0.0, neginf=0.0))
+    ours = scan(tensor_of(bits, dtype, layout), EXPONENTS, threads=2).neurons
     assert np.array_equal(ours.nonzero, np.count_nonzero(rows, axis=1))
     assert ours.largest * ours.unit == pytest.approx(rows.max(axis=1), rel=1e-15)
     for p in EXPONENTS[1:]:
-        truth = np.sum(rows**p, axis=1)
-        assert np.exp(ours.log_power_sum(p)) == pytest.approx(truth, rel=tolerance["merge"])
+        unit = rows.max()
+        truth = np.log(np.sum((rows / unit) ** p, axis=1)) + p * np.log(unit)
+        assert ours.log_power_sum(p) == pytest.approx(truth, rel=tolerance["merge"], abs=tolerance["merge"])
 
 
 def test_the_series_of_the_32_bit_kernel_covers_each_mantissa(tolerance):
-    bits = (np.uint32(127 << 23) + np.arange(0, 1 << 23, 97, dtype=np.uint32)).astype(np.uint32)
-    layout = Layout(1, 1, bits.size, 1, "linear")
-    ours = _neuron_sums(GRIDS["float32"], bits, layout, EXPONENTS)
+    bits = np.uint32(127 << 23) + np.arange(0, 1 << 23, 97, dtype=np.uint32)
+    ours = scan(tensor_of(bits, "float32", Layout(1, 1, bits.size, 1, "linear")), EXPONENTS).neurons
     x = bits.view(np.float32).astype(np.float64)
     for k, p in enumerate(ours.exponents):
         assert ours.sums[:, k] == pytest.approx(x**p, rel=tolerance["merge"])
+
+
+def test_parts_of_a_tensor_add_up():
+    bits, layout = patterns(32, 6300, 8), LAYOUTS[2]
+    tensor = tensor_of(bits, "float32", layout)
+    whole, parts = (
+        scan(tensor, EXPONENTS),
+        scan(tensor, EXPONENTS, range(2001)) + scan(tensor, EXPONENTS, range(2001, 6300)),
+    )
+    assert parts.neurons.sums == pytest.approx(whole.neurons.sums, rel=1e-12)
+    assert np.array_equal(parts.neurons.largest, whole.neurons.largest)
+    for one, other in zip(whole.histograms, parts.histograms, strict=True):
+        assert np.array_equal(one.count, other.count)
+        assert np.array_equal(one.rest, other.rest)
+        assert (one.zeros, one.nonfinite) == (other.zeros, other.nonfinite)
