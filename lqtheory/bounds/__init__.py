@@ -41,6 +41,12 @@ from .neuron import (
     truncation_envelope as truncation_envelope,
 )
 from .operators import spectral_norm as spectral_norm
+from .per_input import (
+    InputBounds as InputBounds,
+    row_tails as row_tails,
+    tier_d as tier_d,
+    tier_d_uniform as tier_d_uniform,
+)
 from .statistical import certified_sparsity as certified_sparsity, harm as harm, harm_rate as harm_rate
 from .vector import (
     bracket as bracket,

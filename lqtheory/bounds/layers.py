@@ -15,11 +15,12 @@ from .rounding import norm_up
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of each coordinate, with a Lipschitz constant that is an upper bound."""
+    """A function of each coordinate, with a Lipschitz constant that is an upper bound; constant below `flat_below`."""
 
     name: str
     lipschitz: float
     function: Callable[[np.ndarray], np.ndarray]
+    flat_below: float = -np.inf
 
     @property
     def at_zero(self) -> float:
@@ -33,7 +34,7 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
 
 
 IDENTITY = Activation("identity", 1.0, np.asarray)
-RELU = Activation("relu", 1.0, lambda z: np.maximum(z, 0.0))
+RELU = Activation("relu", 1.0, lambda z: np.maximum(z, 0.0), flat_below=0.0)
 TANH = Activation("tanh", 1.0, np.tanh)
 SIGMOID = Activation("sigmoid", 0.25, sigmoid)
 

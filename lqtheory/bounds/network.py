@@ -75,8 +75,8 @@ def tier_c(dense: Sequence[Linear], pruned: Sequence[Linear], moments: Sequence[
     known = dense_radii(dense, moments[0].radius)
     radii = [min(size, part.radius) for size, part in zip(known, moments, strict=True)]
     local = [
-        min(exact_local(layer, hat, part), worst_local(layer, hat, size))
-        for layer, hat, part, size in zip(dense, pruned, moments, radii, strict=True)
+        min(exact_local(layer, hat, part, drift), worst_local(layer, hat, size))
+        for layer, hat, part, size, drift in zip(dense, pruned, moments, radii, drifts(dense, radii), strict=True)
     ]
     return recursion(dense, pruned, local, radii, "Theorem 16", f"about the calibration sample; {FLOAT64}")
 
@@ -134,9 +134,18 @@ def worst_local(layer: Linear, hat: Linear, size: float) -> float:
     return up(spectral_norm(layer.weight - hat.weight) * size + bias_change(layer, hat), 4)
 
 
-def exact_local(layer: Linear, hat: Linear, moments: Moments) -> float:
-    r"""$\sqrt{E\|\Delta W h + \Delta b\|^2}$ from the second moments of the layer's input, rounded up."""
-    return rms_response(layer.weight - hat.weight, moments, layer.offset - hat.offset)
+def drifts(dense: Sequence[Linear], radii: Sequence[float]) -> list[float]:
+    """How far two evaluations of the dense network may be apart at each layer's input, their sums ordered anyhow."""
+    errors = [0.0]
+    for layer, size in zip(dense[:-1], radii[:-1], strict=True):
+        errors.append(up(layer.activation.lipschitz * layer.norm * errors[-1] + 2 * evaluation(layer, size), 4))
+    return errors
+
+
+def exact_local(layer: Linear, hat: Linear, moments: Moments, drift: float = 0.0) -> float:
+    r"""$\sqrt{E\|\Delta W h + \Delta b\|^2}$ from the second moments of the layer's input, known up to `drift`."""
+    change = layer.weight - hat.weight
+    return up(rms_response(change, moments, layer.offset - hat.offset) + norm_up(change) * drift, 4)
 
 
 def envelope(layer: Linear, hat: Linear, qs: Sequence[float]) -> float:

@@ -62,6 +62,14 @@ def norm_up(x: Float64[np.ndarray, "*shape"]) -> float:
     return up(scale * up(sum_of_squares(rows) ** 0.5, x.shape[-1] + 8))
 
 
+def row_norms_up(rows: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
+    """Euclidean norm of every row, rounded up; scaled, so that no square leaves float64."""
+    scale = np.max(np.abs(rows), axis=1, initial=0.0)
+    shares = rows / np.where((scale > 0) & np.isfinite(scale), scale, 1.0)[:, None]
+    with np.errstate(over="ignore"):
+        return up_each(scale * np.sqrt(np.einsum("ij,ij->i", shares, shares)), rows.shape[1] + 8)
+
+
 def sum_of_squares(rows: Float64[np.ndarray, "n d"]) -> float:
     """Sum of squares, added exactly over the rows."""
     return fsum(np.einsum("ij,ij->i", rows, rows).tolist())

@@ -1,20 +1,14 @@
 """Theorems 13 to 16: no violation on random and on real networks, the tiers in order, the tight cases tight."""
 
-import gzip
 from fractions import Fraction
-from itertools import pairwise
-from math import fsum
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from safetensors.numpy import load_file
 
 from lqtheory.bounds import (
     IDENTITY,
-    RELU,
-    SIGMOID,
-    TANH,
     Linear,
     forward,
     input_radius,
@@ -26,57 +20,12 @@ from lqtheory.bounds import (
 from lqtheory.bounds.network import Q_GRID, exact_local
 
 
-def rms(difference):
-    scale = np.max(np.abs(difference), initial=0.0)
-    return scale * (fsum(np.square(difference / scale).ravel()) / len(difference)) ** 0.5 if scale else 0.0
+@pytest.fixture(scope="module")
+def check(rms):
+    return partial(_check, rms)
 
 
-def smallest(weights, share, scope):
-    """Magnitude masks: which weights stay, decided per neuron, per layer or over all layers."""
-    if scope == "neuron":
-        return [np.argsort(np.argsort(np.abs(w), axis=1), axis=1) >= round(share * w.shape[1]) for w in weights]
-    if scope == "layer":
-        ranks = [np.argsort(np.argsort(np.abs(w).ravel())).reshape(w.shape) for w in weights]
-        return [r >= round(share * r.size) for r in ranks]
-    rank = np.argsort(np.argsort(np.concatenate([np.abs(w).ravel() for w in weights])))
-    ends = np.cumsum([w.size for w in weights])[:-1]
-    return [r.reshape(w.shape) >= round(share * rank.size) for r, w in zip(np.split(rank, ends), weights, strict=True)]
-
-
-def prune(layers, masks):
-    return [
-        Linear(np.where(m, layer.weight, 0.0), layer.bias, layer.activation)
-        for layer, m in zip(layers, masks, strict=True)
-    ]
-
-
-def random_case(seed):
-    """A network, a magnitude-pruned copy, inputs: of many kinds, drawn from one seed."""
-    generator = np.random.default_rng(seed)
-    depth = generator.integers(1, 5)
-    widths = generator.integers(1, 9, depth + 1)
-    scale = 10.0 ** generator.choice([0, 0, 0, 0, -3, 3, -160])
-    kind = generator.integers(4)
-    layers = []
-    for fan_in, fan_out in pairwise(widths):
-        weight = generator.standard_t(generator.choice([1, 2, 30]), (fan_out, fan_in)) * scale
-        if kind == 1:
-            weight = np.full((fan_out, fan_in), scale)
-        if kind == 2:
-            weight = np.sign(weight) * scale
-        layers.append(
-            Linear(
-                weight, generator.normal(size=fan_out) * generator.integers(2), generator.choice([RELU, TANH, SIGMOID])
-            )
-        )
-    layers[-1] = Linear(layers[-1].weight, layers[-1].bias, IDENTITY)
-    scope = generator.choice(["neuron", "layer", "global"])
-    pruned = prune(layers, smallest([layer.weight for layer in layers], generator.random(), scope))
-    x = generator.normal(size=(generator.integers(1, 6), widths[0])) * 10.0 ** generator.choice([0, 0, 2, -160])
-    return layers, pruned, x
-
-
-def check(layers, pruned, x):
+def _check(rms, layers, pruned, x):
     moments = second_moments(layers, x)
     observed = rms(forward(layers, x) - forward(pruned, x))
     a, b = tier_a(layers, pruned, moments[0].radius), tier_b(layers, pruned, moments[0].radius)
@@ -87,20 +36,20 @@ def check(layers, pruned, x):
     return a, b, c, observed
 
 
-def test_no_violation_and_the_ladder_in_order_on_1000_random_networks():
+def test_no_violation_and_the_ladder_in_order_on_1000_random_networks(check, random_case):
     for seed in range(1000):
         check(*random_case(seed))
 
 
 @pytest.mark.slow
-def test_no_violation_and_the_ladder_in_order_on_100000_random_networks():
+def test_no_violation_and_the_ladder_in_order_on_100000_random_networks(check, random_case):
     for seed in range(1000, 101_000):
         check(*random_case(seed))
 
 
-@given(st.integers(0, 10**6))
+@given(seed=st.integers(0, 10**6))
 @settings(max_examples=200)
-def test_tiers_b_and_c_hold_for_any_second_network(seed):
+def test_tiers_b_and_c_hold_for_any_second_network(seed, rms, random_case):
     """Not only masks: every weight and bias may differ."""
     layers, _, x = random_case(seed)
     generator = np.random.default_rng(seed)
@@ -138,7 +87,7 @@ def in_another_order(layers, x, generator):
 
 
 @pytest.mark.parametrize("seed", range(150))
-def test_no_bound_flips_when_last_bits_move(seed):
+def test_no_bound_flips_when_last_bits_move(seed, rms, random_case):
     layers, pruned, x = random_case(seed)
     generator = np.random.default_rng(seed)
     moved_x = last_bits(x, generator)
@@ -168,7 +117,7 @@ def test_exact_local_error_survives_cancellation(seed):
     assert Fraction(value) ** 2 >= truth
 
 
-def test_one_linear_layer_is_exact_in_tier_c(tolerance):
+def test_one_linear_layer_is_exact_in_tier_c(tolerance, check, smallest, prune):
     generator = np.random.default_rng(0)
     x, w = generator.normal(size=(50, 20)), generator.normal(size=(7, 20))
     dense = [Linear(w, None, IDENTITY)]
@@ -177,7 +126,7 @@ def test_one_linear_layer_is_exact_in_tier_c(tolerance):
     assert c.tightness(observed) < 1 + tolerance["inequality"]
 
 
-def test_tier_b_is_attained_by_the_worst_input(tolerance):
+def test_tier_b_is_attained_by_the_worst_input(tolerance, check, smallest, prune):
     w = np.random.default_rng(0).normal(size=(7, 20))
     dense = [Linear(w, None, IDENTITY)]
     pruned = prune(dense, smallest([w], 0.5, "layer"))
@@ -187,7 +136,7 @@ def test_tier_b_is_attained_by_the_worst_input(tolerance):
     assert c.tightness(observed) < 1 + tolerance["inequality"]
 
 
-def test_tier_a_is_attained_by_flat_neurons_and_the_worst_input(tolerance):
+def test_tier_a_is_attained_by_flat_neurons_and_the_worst_input(tolerance, check):
     """Theorem 2 at q = 1, s = 2: k = 2 s = 4 equal weights; the input is aligned with what is dropped."""
     w = np.array([[1.0, 1.0, 1.0, 1.0]])
     dense = [Linear(w, None, IDENTITY)]
@@ -198,13 +147,13 @@ def test_tier_a_is_attained_by_flat_neurons_and_the_worst_input(tolerance):
         assert bound.tightness(2.0) < 1 + tolerance["inequality"]
 
 
-def test_a_dense_copy_has_no_error_beyond_rounding():
+def test_a_dense_copy_has_no_error_beyond_rounding(check, random_case):
     layers, _, x = random_case(3)
     for bound in check(layers, layers, x)[:3]:
         assert bound.value < 1e-9
 
 
-def test_contributions_add_up_to_the_bound(tolerance):
+def test_contributions_add_up_to_the_bound(tolerance, check, random_case):
     layers, pruned, x = random_case(12)
     for bound in check(layers, pruned, x)[:3]:
         assert sum(bound.contributions) == pytest.approx(bound.value, rel=tolerance["inequality"])
@@ -212,40 +161,13 @@ def test_contributions_add_up_to_the_bound(tolerance):
         assert len(bound.shares) == len(layers)
 
 
-def test_a_finer_grid_of_q_only_helps_tier_a():
+def test_a_finer_grid_of_q_only_helps_tier_a(random_case):
     layers, pruned, x = random_case(8)
     radius = input_radius(x)
     assert tier_a(layers, pruned, radius).value <= tier_a(layers, pruned, radius, Q_GRID[::3]).value
 
 
-def mnist(data, n=500):
-    with gzip.open(data / "datasets/mnist/t10k-images-idx3-ubyte.gz") as file:
-        pixels = np.frombuffer(file.read(), np.uint8, offset=16)
-    return pixels.reshape(-1, 784)[:n] / 255.0
-
-
-def stack(tensors, names):
-    layers = [Linear(tensors[f"{name}.weight"], tensors[f"{name}.bias"], RELU) for name in names]
-    return [*layers[:-1], Linear(layers[-1].weight, layers[-1].bias, IDENTITY)]
-
-
-@pytest.fixture(scope="module", params=["hls4ml", "hls4ml pruned", "auto-lirpa"])
-def real(request, data):
-    folder = data / "models"
-    if request.param == "auto-lirpa":
-        torch = pytest.importorskip("torch")
-        tensors = torch.load(folder / "auto-lirpa/mnist_fc_3layer.pth", weights_only=True)
-        tensors = {name: value.double().numpy() for name, value in tensors.items()}
-    else:
-        name = "model_10P_best" if request.param.endswith("pruned") else "model_def_best"
-        tensors = load_file(folder / f"hls4ml/mnist_mlp_784-512-512-10/{name}.safetensors")
-    names = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
-    names.sort(key=lambda name: (name.startswith("dense"), name))
-    layers = stack(tensors, names)
-    return layers, mnist(data)
-
-
-def check_shares(layers, x, scope, shares):
+def check_shares(check, smallest, prune, layers, x, scope, shares):
     for share in shares:
         pruned = prune(layers, smallest([layer.weight for layer in layers], share, scope))
         *_, c, observed = check(layers, pruned, x)
@@ -254,14 +176,14 @@ def check_shares(layers, x, scope, shares):
 
 
 @pytest.mark.parametrize(("scope", "share"), [("neuron", 0.3), ("layer", 0.6), ("global", 0.95)])
-def test_no_violation_on_real_networks(real, scope, share):
-    check_shares(*real, scope, [share])
+def test_no_violation_on_real_networks(real, scope, share, check, smallest, prune):
+    check_shares(check, smallest, prune, *real, scope, [share])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scope", ["neuron", "layer", "global"])
-def test_no_violation_on_real_networks_at_ten_sparsities(real, scope):
-    check_shares(*real, scope, np.linspace(0.05, 0.95, 10))
+def test_no_violation_on_real_networks_at_ten_sparsities(real, scope, check, smallest, prune):
+    check_shares(check, smallest, prune, *real, scope, np.linspace(0.05, 0.95, 10))
 
 
 @pytest.mark.parametrize(
