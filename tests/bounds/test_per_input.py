@@ -29,7 +29,7 @@ def check(bounds, dense, pruned, x):
 def never_above_tier_c(bounds, dense, pruned, x):
     """But for rounding, which is all that tier C says of a network and itself."""
     moments = second_moments(dense, x)
-    rounding = tier_c(dense, dense, moments).value
+    rounding = 2 * tier_c(dense, dense, moments).value
     assert bounds.rms().value <= tier_c(dense, pruned, moments).value * (1 + 1e-9) + rounding
 
 
