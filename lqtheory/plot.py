@@ -1,15 +1,18 @@
 """Figures from records alone. Each function draws on an Axes and returns it; nothing is computed here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from . import indices
+from .profile import Profile
 from .records import Record, violations
 
 # Okabe and Ito's palette: told apart with any colour vision; markers and dashes tell them apart without colour
@@ -138,3 +141,44 @@ def _sparsity_axis(ax: Axes, records: Sequence[Record]) -> None:
     ax.set_xlabel("sparsity (share of the weights set to zero)")
     ax.set_xlim(records[0].sparsity - 0.03, records[-1].sparsity + 0.03)
     ax.xaxis.set_major_formatter(PERCENT)
+
+
+CURVES: tuple[dict[str, Any], ...] = tuple(
+    {"color": style["color"], "linestyle": dashes}
+    for style, dashes in zip(METHODS, ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), strict=True)
+)
+
+
+def lorenz(curves: Mapping[str, Profile | None], ax: Axes | None = None) -> Axes:
+    """The Lorenz curve of each profile, Definition 11; the higher curve is the more compressible.
+
+    A profile without a non-zero weight has no curve and is left out; with none left this is a ValueError.
+    """
+    drawn = {name: profile for name, profile in curves.items() if profile is not None and profile.nonzero}
+    if not drawn:
+        raise ValueError(f"a Lorenz curve must have a non-zero weight, got none in {', '.join(curves) or 'no curve'}.")
+    ax = _new_axes() if ax is None else ax
+    for k, (name, profile) in enumerate(drawn.items()):
+        ax.plot(*_thinned(*indices.lorenz(profile)), label=name, **CURVES[k % len(CURVES)])
+    ax.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=0.8, zorder=1, label="all magnitudes equal")
+    ax.set_xlabel("share of the weights, largest first")
+    ax.set_ylabel(r"share of the $\ell_1$ norm")
+    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(PERCENT)
+    ax.legend(loc="lower right")
+    return ax
+
+
+def _thinned(x: np.ndarray, y: np.ndarray, points: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Some corners of a rising curve from (0, 0) to (1, 1), dense along both axes, the ends among them."""
+    grid = np.linspace(0, 1, points)
+    taken = np.unique(np.concatenate([np.searchsorted(x, grid), np.searchsorted(y, grid), [0, x.size - 1]]))
+    return x[taken[taken < x.size]], y[taken[taken < x.size]]
+
+
+def _new_axes() -> Axes:
+    """Axes that a notebook shows by itself."""
+    from matplotlib import pyplot
+
+    return pyplot.subplots(layout="constrained")[1]

@@ -3,10 +3,15 @@
 from dataclasses import replace
 
 import matplotlib as mpl
+import numpy as np
 import pytest
+from matplotlib import pyplot
 from matplotlib.figure import Figure
 
+import lqtheory
 from lqtheory import plot
+from lqtheory.indices import lorenz
+from lqtheory.profile import Profile
 from lqtheory.records import Record
 
 
@@ -83,3 +88,36 @@ def test_the_same_records_give_the_same_bytes_and_settings_stay_as_they_were(tmp
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert b"CreationDate" not in first[0].read_bytes()
     assert dict(mpl.rcParams) == before
+
+
+def test_lorenz_curves_pass_through_their_corners(ax):
+    assert plot.lorenz({"A": Profile.of([3, 1]), "B": Profile.of([1, 1]), "zero": Profile.of([0, 0])}, ax) is ax
+    drawn = lines(ax)
+    assert drawn["A"] == [(0, 0), (0.5, 0.75), (1, 1)]
+    assert drawn["B"] == [(0, 0), (0.5, 0.5), (1, 1)]
+    assert "zero" not in drawn
+
+
+def test_long_lorenz_curves_are_thinned_to_true_corners(ax):
+    profile = Profile.of(np.random.default_rng(0).standard_cauchy(50_000))
+    points = lines(plot.lorenz({"w": profile}, ax))["w"]
+    (x, y), drawn = lorenz(profile), np.array(points).T
+    assert len(points) < 1000
+    assert points[0] == (0, 0)
+    assert points[-1] == (1, 1)
+    assert set(points) <= set(zip(x, y, strict=True))
+    assert np.abs(np.interp(x, *drawn) - y).max() < 1 / 1000
+
+
+def test_a_lorenz_figure_without_weights_is_refused():
+    with pytest.raises(ValueError, match="got none in network"):
+        plot.lorenz({"network": None})
+
+
+def test_results_plot_themselves_on_axes_of_their_own():
+    pyplot.switch_backend("agg")
+    rng = np.random.default_rng(1)
+    a, b = ({"w": rng.standard_normal((8, 8)) ** power} for power in (1, 3))
+    assert {"network", "Gaussian"} <= lines(lqtheory.analyze(a).plot()).keys()
+    assert {"A", "B"} <= lines(lqtheory.compare(a, b, resamples=0).plot()).keys()
+    pyplot.close("all")
