@@ -1,7 +1,7 @@
 """A whole network, measured: every tensor, all of them together, and the ledger of what was read."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,13 @@ from .checkpoint import Checkpoint, WeightTensor, read
 from .measure import QS, Measure, Table, labelled, measure, neuron_indices
 from .profile import Profile
 from .requested import REQUESTED
-from .scan import Scan, merged, scan
+from .scan import Scan, Watch, cpu_workers, merged, scan, unwatched
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 SCHEMA = "lqtheory/analysis/1"
-
-Watch = Callable[[Sequence[WeightTensor]], Iterable[WeightTensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,27 +128,48 @@ def analyze(
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     index: Iterable[str] = (),
-    watch: Watch = iter,
+    device: str = "cpu",
+    watch: Watch = unwatched,
 ) -> Analysis:
     """Measure every weight of a checkpoint: per neuron, per tensor, and all together.
 
     `source` is a path, a folder, `org/name[@rev]`, a state dict or an nn.Module; nothing is mutated. `qs` are the
     exponents of the index tables, each in (0, 1). `include` and `exclude` are globs, or regular expressions after
-    `re:`. `index` asks for indices that need a sort or a decomposition (`lqtheory.requested.REQUESTED`). `watch`
-    wraps the walk over the tensors, for a progress bar.
+    `re:`. `index` asks for indices that need a sort or a decomposition (`lqtheory.requested.REQUESTED`). `device` is
+    "cpu", "cuda" (every visible GPU) or "auto". `watch` is told the number of weights done, chunk by chunk.
 
     Raises CheckpointError when the source cannot be read, ValueError for an exponent outside (0, 1).
     """
-    qs = tuple(sorted({_below_one(q) for q in qs}))
+    exponents = check_exponents(qs)
     checkpoint = source if isinstance(source, Checkpoint) else read(source, include=include, exclude=exclude)
+    workers = workers_on(device)
+    scans = [scan(tensor, (*exponents, 1.0, 2.0), None, workers, watch) for tensor in checkpoint.tensors]
+    return analysis_of(checkpoint, scans, exponents, index)
+
+
+def analysis_of(
+    checkpoint: Checkpoint, scans: Sequence[Scan], qs: tuple[float, ...], index: Iterable[str] = ()
+) -> Analysis:
+    """The analysis of a checkpoint whose tensors were scanned, with at least the exponents `qs`, 1 and 2."""
     wanted = {name: _requested(name) for name in index}
-    tensors = tuple(_measured(tensor, qs, wanted) for tensor in watch(checkpoint.tensors))
-    histograms = merged([histogram for each in tensors for histogram in each.scan.histograms])
-    return Analysis(checkpoint, tensors, measure(histograms, [each.scan.neurons for each in tensors], qs), qs)
+    tensors = tuple(_measured(t, found, qs, wanted) for t, found in zip(checkpoint.tensors, scans, strict=True))
+    histograms = merged([histogram for each in scans for histogram in each.histograms])
+    return Analysis(checkpoint, tensors, measure(histograms, [each.neurons for each in scans], qs), qs)
 
 
-def _measured(tensor: WeightTensor, qs: tuple[float, ...], wanted: Table) -> TensorMeasure:
-    found = scan(tensor, (*qs, 1.0, 2.0))
+def workers_on(device: str) -> list[str]:
+    """The workers of `scan` for "cpu", "cuda" or "auto"; ValueError when there is no such device."""
+    if device == "cpu":
+        return cpu_workers()
+    import torch
+
+    gpus = [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+    if not gpus and device != "auto":
+        raise ValueError(f"device must be cpu, auto, or cuda where there is a GPU, got device={device!r} and no GPU.")
+    return gpus or cpu_workers()
+
+
+def _measured(tensor: WeightTensor, found: Scan, qs: tuple[float, ...], wanted: Table) -> TensorMeasure:
     result = measure(found.histograms, [found.neurons], qs)
     if wanted and result.profile is not None:
         rows = tensor.layout.as_rows(np.nan_to_num(tensor.values(), nan=0.0, posinf=0.0, neginf=0.0))
@@ -165,10 +184,11 @@ def _requested(name: str) -> Any:
     return REQUESTED[name]
 
 
-def _below_one(q: float) -> float:
-    if not 0 < q < 1:
-        raise ValueError(f"q must lie in (0, 1), got q={q:g}.")
-    return float(q)
+def check_exponents(qs: Sequence[float]) -> tuple[float, ...]:
+    """Return the exponents in ascending order, each once, when all lie in (0, 1) and there is one."""
+    if not qs or not all(0 < q < 1 for q in qs):
+        raise ValueError(f"q must lie in (0, 1), got {', '.join(f'q={q:g}' for q in qs) or 'none'}.")
+    return tuple(sorted({float(q) for q in qs}))
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -161,6 +161,7 @@ def compare(
     resamples: int = 400,
     confidence: float = 0.95,
     seed: int = 0,
+    device: str = "cpu",
 ) -> Comparison:
     """Compare two or more networks (anything that `analyze` takes, or its results), labelled A, B, C, ...
 
@@ -171,7 +172,7 @@ def compare(
     if not 2 <= len(sources) <= 26:
         raise ValueError(f"compare takes 2 to 26 networks, got {len(sources)}.")
     networks = {
-        label: s if isinstance(s, Analysis) else analyze(s, (*qs, 0.5), include, exclude)
+        label: s if isinstance(s, Analysis) else analyze(s, (*qs, 0.5), include, exclude, device=device)
         for label, s in zip(ascii_uppercase, sources, strict=False)
     }
     profiles = {label: _profile(network) for label, network in networks.items()}

@@ -1,10 +1,10 @@
 """One pass over a stored tensor, in chunks: the histogram of all its weights and the power sums of each neuron."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import reduce
-from os import cpu_count
 from threading import Lock
 from typing import Protocol
 
@@ -18,6 +18,8 @@ from .histogram import GRIDS, Histogram
 
 CHUNK = 1 << 21  # weights at a time: what is read stays in cache for the second look
 SMALL = 1 << 15  # up to here sorting beats a table of all bins
+
+Watch = Callable[[int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,27 +85,45 @@ def merged(histograms: Sequence[Histogram]) -> list[Histogram]:
     return [Histogram.merged([h for h in histograms if h.grid.dtype == grid]) for grid in grids]
 
 
-def scan(tensor: WeightTensor, exponents: Sequence[float], part: range | None = None, threads: int = 0) -> Scan:
-    """Scan a tensor, or the flat `part` of it, on some threads (0: all cores).
+def cpu_workers() -> list[str]:
+    """One worker for each core that this process may use."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return ["cpu"] * max(len(os.sched_getaffinity(0)) // ranks if hasattr(os, "sched_getaffinity") else 1, 1)
 
-    NaN and Inf are counted in the histograms and left out of the sums.
+
+def unwatched(weights: int) -> None:
+    """The default of `watch`: nobody looks."""
+
+
+def scan(
+    tensor: WeightTensor,
+    exponents: Sequence[float],
+    part: range | None = None,
+    workers: Sequence[str] = ("cpu",),
+    watch: Watch = unwatched,
+) -> Scan:
+    """Scan a tensor, or the flat `part` of it, on some workers: one thread for each "cpu" or torch device.
+
+    NaN and Inf are counted in the histograms and left out of the sums. `watch` is told the weights done.
     """
     exponents = tuple(sorted({0.0, *map(float, exponents)}))
     part = range(tensor.parameters) if part is None else part
     starts, lock = iter(range(part.start, part.stop, CHUNK)), Lock()
 
-    def work(_: int) -> Scan:
-        tally = _tally(tensor, exponents)
+    def work(device: str) -> Scan:
+        tally = _tally(tensor, exponents, device)
         with tensor.reader() as read:
             while (start := _next(starts, lock)) is not None:
-                tally.add(read(start, min(start + CHUNK, part.stop)), start)
+                bits = read(start, min(start + CHUNK, part.stop))
+                tally.add(bits, start)
+                watch(bits.size)
         return tally.result()
 
-    workers = min(threads or cpu_count() or 1, -(-len(part) // CHUNK))
-    if workers <= 1:
-        return work(0)
-    with ThreadPoolExecutor(workers) as pool:
-        return reduce(Scan.__add__, pool.map(work, range(workers)))
+    workers = workers[: max(-(-len(part) // CHUNK), 1)]
+    if len(workers) == 1:
+        return work(workers[0])
+    with ThreadPoolExecutor(len(workers)) as pool:
+        return reduce(Scan.__add__, pool.map(work, workers))
 
 
 def _next(starts: Iterator[int], lock: Lock) -> int | None:
@@ -121,7 +141,11 @@ class Tally(Protocol):
     def result(self) -> Scan: ...
 
 
-def _tally(tensor: WeightTensor, exponents: tuple[float, ...]) -> Tally:
+def _tally(tensor: WeightTensor, exponents: tuple[float, ...], device: str) -> Tally:
+    if device != "cpu" and tensor.dtype != "float64":
+        from .torch_tally import TorchTally  # torch is needed for its devices only
+
+        return TorchTally(tensor.dtype, tensor.layout, exponents, device)
     kind = {"float64": Tally64, "float32": Tally32}.get(tensor.dtype, Tally16)
     return kind(tensor.dtype, tensor.layout, exponents)
 

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from lqtheory import scan as scanning
 from lqtheory.checkpoint import Layout, WeightTensor
 from lqtheory.checkpoint.tensor import decode
 from lqtheory.histogram import GRIDS, Histogram
 from lqtheory.scan import _split_denormals, scan
+from lqtheory.torch_tally import TorchTally
 
 LAYOUTS = [
     Layout(1, 1, 70, 90, "linear"),
@@ -38,7 +40,7 @@ def tensor_of(bits, dtype, layout):
 def test_counts_are_exact(n, threads, dtype, monkeypatch):
     monkeypatch.setattr(scanning, "CHUNK", 1 << 13)
     bits = patterns(GRIDS[dtype].bits, max(n, 6), n)[:n]
-    ours = scan(tensor_of(bits, dtype, Layout(1, 1, 1, n, "vector")), [1.0], threads=threads).histograms
+    ours = scan(tensor_of(bits, dtype, Layout(1, 1, 1, n, "vector")), [1.0], workers=["cpu"] * threads).histograms
     usual, denormal = _split_denormals(bits) if dtype == "float32" else (bits, bits[:0])
     reference = [Histogram.of_bits(GRIDS[dtype], usual)]
     if denormal.size:
@@ -60,7 +62,7 @@ def test_power_sums_of_every_neuron(layout, dtype, chunk, tolerance, monkeypatch
     else:
         bits = patterns(width, 6300, 5)
     rows = np.abs(np.nan_to_num(layout.as_rows(decode(bits, dtype)), nan=0.0, posinf=0.0, neginf=0.0))
-    ours = scan(tensor_of(bits, dtype, layout), EXPONENTS, threads=2).neurons
+    ours = scan(tensor_of(bits, dtype, layout), EXPONENTS, workers=["cpu"] * 2).neurons
     assert np.array_equal(ours.nonzero, np.count_nonzero(rows, axis=1))
     assert ours.largest * ours.unit == pytest.approx(rows.max(axis=1), rel=1e-15)
     for p in EXPONENTS[1:]:
@@ -90,3 +92,32 @@ def test_parts_of_a_tensor_add_up():
         assert np.array_equal(one.count, other.count)
         assert np.array_equal(one.rest, other.rest)
         assert (one.zeros, one.nonfinite) == (other.zeros, other.nonfinite)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float8_e4m3fn", "float8_e5m2"])
+@pytest.mark.parametrize("layout", LAYOUTS[:3], ids=lambda layout: layout.kind)
+def test_torch_kernels_agree_with_those_of_the_cpu(dtype, layout, tolerance):
+    bits = patterns({"float32": 32}.get(dtype, 16), 6300, 9)
+    bits = bits.astype(np.uint8) if dtype.startswith("float8") else bits
+    check_torch_tally(bits, dtype, layout, "cpu", tolerance["merge"])
+
+
+def check_torch_tally(bits, dtype, layout, device, rel):
+    ours = TorchTally(dtype, layout, EXPONENTS, device)
+    for start in range(0, bits.size, 1001):
+        ours.add(bits[start : start + 1001], start)
+    result, reference = ours.result(), scan(tensor_of(bits, dtype, layout), EXPONENTS)
+    for one, other in zip(result.histograms, reference.histograms, strict=True):
+        for name in ("key", "count", "rest", "rest_squared", "zeros", "nonfinite"):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    assert result.neurons.sums == pytest.approx(reference.neurons.sums, rel=rel)
+    assert result.neurons.largest == pytest.approx(reference.neurons.largest, rel=1e-15)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_cuda_agrees_with_the_cpu(dtype, tolerance):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    bits = patterns(GRIDS[dtype].bits, 6300, 10)
+    check_torch_tally(bits, dtype, LAYOUTS[0], "cuda", tolerance["mpmath"])

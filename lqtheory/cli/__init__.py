@@ -28,16 +28,26 @@ def main() -> None:
 @click.option("--index", "extra", multiple=True, help="An index that takes a sort or a decomposition, by name.")
 @click.option("--strict", is_flag=True, help="Exit 1 when a weight matrix was skipped unasked.")
 @common
-def analyze(source: str, scope: str, extra: tuple[str, ...], strict: bool, **options: Any) -> None:
+def analyze(source: str, scope: str, extra: tuple[str, ...], strict: bool, device: str, **options: Any) -> None:
     """Measure SOURCE: a checkpoint file, a folder, or org/name[@rev] of the Hugging Face hub."""
-    from ..analysis import analyze as measured
+    from .. import distributed
+    from ..analysis import analysis_of, check_exponents, workers_on
     from ..checkpoint import read
     from ..measure import QS
+    from ..scan import scan
     from .tables import analysis_table, markdown
 
+    qs = check_exponents(options["qs"] or QS)
     checkpoint = read(source, include=options["include"], exclude=options["exclude"])
+    exponents, workers = (*qs, 1.0, 2.0), workers_on(device)
     with progress(sum(tensor.parameters for tensor in checkpoint.tensors)) as watch:
-        result = measured(checkpoint, options["qs"] or QS, index=extra, watch=watch)
+        if distributed.started():
+            scans = distributed.scan_all(checkpoint.tensors, exponents, workers, watch)
+        else:
+            scans = [scan(tensor, exponents, None, workers, watch) for tensor in checkpoint.tensors]
+    if scans is None:  # the first rank prints
+        return
+    result = analysis_of(checkpoint, scans, qs, extra)
     texts = {
         "table": lambda: analysis_table(result, scope),
         "json": lambda: result.to_json(neurons=scope == "neuron"),
@@ -54,14 +64,14 @@ def analyze(source: str, scope: str, extra: tuple[str, ...], strict: bool, **opt
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the resampling behind the intervals.")
 @click.option("--resamples", type=click.IntRange(0), default=400, show_default=True, help="0 for no intervals.")
 @common
-def compare(sources: tuple[str, ...], seed: int, resamples: int, **options: Any) -> None:
+def compare(sources: tuple[str, ...], seed: int, resamples: int, device: str, **options: Any) -> None:
     """Say which of two or more SOURCES is the more compressible: A, B, or where their curves cross."""
     from ..comparison import compare as compared
     from ..measure import QS
     from .tables import comparison_table, markdown
 
     filters = {"include": options["include"], "exclude": options["exclude"]}
-    result = compared(*sources, qs=options["qs"] or QS, resamples=resamples, seed=seed, **filters)
+    result = compared(*sources, qs=options["qs"] or QS, resamples=resamples, seed=seed, device=device, **filters)
     texts = {
         "table": lambda: comparison_table(result),
         "json": result.to_json,

@@ -20,6 +20,7 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--q", "qs", multiple=True, type=float, help="Exponent in (0, 1); may be given several times."),
         click.option("--include", multiple=True, help="Only tensors whose name matches this glob, or re:PATTERN."),
         click.option("--exclude", multiple=True, help="No tensor whose name matches this glob, or re:PATTERN."),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True),
         click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True),
         click.option(
             "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to stdout."
@@ -58,15 +59,9 @@ def write(text: str, output: Path | None) -> None:
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[..., Any]]:
-    """A bar over parameters on stderr; nothing without a terminal."""
+def progress(total: int) -> Iterator[Callable[[int], Any]]:
+    """A bar over weights on stderr; nothing without a terminal."""
     from tqdm import tqdm
 
     with tqdm(total=total, unit=" weights", unit_scale=True, disable=not sys.stderr.isatty(), leave=False) as bar:
-
-        def watch(tensors: Any) -> Iterator[Any]:
-            for tensor in tensors:
-                yield tensor
-                bar.update(tensor.parameters)
-
-        yield watch
+        yield bar.update

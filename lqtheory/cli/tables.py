@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ..analysis import Analysis, TensorMeasure
@@ -67,7 +66,7 @@ def _cells(measure: Measure, q: str) -> list[str]:
 
 
 def _spread(each: TensorMeasure, q: str) -> list[str]:
-    fan_in, rows = each.sums.d, each.measure.neurons_summary
+    fan_in, rows = each.scan.neurons.d, each.measure.neurons_summary
     if not rows:
         return ["-"] * 7
     share, pq = rows[f"effective_number[{q}]"], rows[f"pq_index[{q},1]"]
