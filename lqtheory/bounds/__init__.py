@@ -41,6 +41,7 @@ from .neuron import (
     truncation_envelope as truncation_envelope,
 )
 from .operators import spectral_norm as spectral_norm
+from .path_metric import path_errors as path_errors, tier_f as tier_f
 from .per_input import (
     InputBounds as InputBounds,
     row_tails as row_tails,
@@ -48,6 +49,7 @@ from .per_input import (
     tier_d_uniform as tier_d_uniform,
 )
 from .statistical import certified_sparsity as certified_sparsity, harm as harm, harm_rate as harm_rate
+from .telescope import telescoped as telescoped
 from .vector import (
     bracket as bracket,
     maurey as maurey,

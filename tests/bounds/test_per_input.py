@@ -47,8 +47,8 @@ def other_with_the_same_tails(dense, tails, generator, x):
     return layers
 
 
-def test_no_violation_on_1000_random_networks_and_never_above_tier_c(random_case):
-    for seed in range(1000):
+def test_no_violation_on_random_networks_and_never_above_tier_c(random_case):
+    for seed in range(400):
         dense, pruned, x = random_case(seed)
         bounds = tier_d(dense, pruned, x)
         check(bounds, dense, pruned, x)
