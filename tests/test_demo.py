@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from lqtheory import demo, evaluate, records
 from lqtheory.evaluate import read_stack
-from lqtheory.verify import TIERS
+from lqtheory.verification import TIERS
 
 SHIPPED = Path(str(files("lqtheory") / "data"))
 SPARSITIES = (0.5, 0.8)

@@ -11,7 +11,7 @@ from lqtheory import evaluate, records
 from lqtheory.evaluate import LinearStack, Sample, linear_stack
 from lqtheory.pruning import Method, global_ranking, keep_rule_at_total, kept_total, magnitude, uniform, wanda
 from lqtheory.records import Provenance
-from lqtheory.verify import TIERS, scored_layers, sweep
+from lqtheory.verification import TIERS, scored_layers, sweep
 
 METHODS = (
     Method("keep rule", magnitude, keep_rule_at_total),
