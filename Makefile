@@ -17,7 +17,7 @@ demo: $(READY)
 	$(BIN)/lqtheory demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=5
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checkpoint import Checkpoint, WeightTensor, read
+from .checkpoint import Checkpoint, CheckpointError, WeightTensor, read
 from .measure import QS, Measure, Table, labelled, measure, neuron_indices
 from .profile import Profile
 from .requested import REQUESTED
-from .scan import Scan, Watch, cpu_workers, merged, scan, unwatched
+from .scan import Scan, Watch, cpu_workers, merged, scan_or_error, unwatched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,7 @@ class Analysis:
     tensors: tuple[TensorMeasure, ...]
     network: Measure
     qs: tuple[float, ...]
+    damaged: tuple[str, ...] = ()
 
     @property
     def coverage_counts(self) -> dict[str, int]:
@@ -143,18 +144,25 @@ def analyze(
     exponents = check_exponents(qs)
     checkpoint = source if isinstance(source, Checkpoint) else read(source, include=include, exclude=exclude)
     workers = workers_on(device)
-    scans = [scan(tensor, (*exponents, 1.0, 2.0), None, workers, watch) for tensor in checkpoint.tensors]
+    scans = [scan_or_error(tensor, (*exponents, 1.0, 2.0), None, workers, watch) for tensor in checkpoint.tensors]
     return analysis_of(checkpoint, scans, exponents, index)
 
 
 def analysis_of(
-    checkpoint: Checkpoint, scans: Sequence[Scan], qs: tuple[float, ...], index: Iterable[str] = ()
+    checkpoint: Checkpoint, found: Sequence[Scan | CheckpointError], qs: tuple[float, ...], index: Iterable[str] = ()
 ) -> Analysis:
-    """The analysis of a checkpoint whose tensors were scanned, with at least the exponents `qs`, 1 and 2."""
+    """The analysis of a checkpoint whose tensors were scanned, with at least the exponents `qs`, 1 and 2.
+
+    A tensor that could not be scanned is skipped with the error as its reason, and listed in `damaged`.
+    """
     wanted = {name: _requested(name) for name in index}
-    tensors = tuple(_measured(t, found, qs, wanted) for t, found in zip(checkpoint.tensors, scans, strict=True))
+    pairs = list(zip(checkpoint.tensors, found, strict=True))
+    damaged = {tensor.name: str(error) for tensor, error in pairs if isinstance(error, CheckpointError)}
+    scans = [each for each in found if isinstance(each, Scan)]
+    tensors = tuple(_measured(tensor, each, qs, wanted) for tensor, each in pairs if isinstance(each, Scan))
     histograms = merged([histogram for each in scans for histogram in each.histograms])
-    return Analysis(checkpoint, tensors, measure(histograms, [each.neurons for each in scans], qs), qs)
+    network = measure(histograms, [each.neurons for each in scans], qs)
+    return Analysis(checkpoint.without(damaged), tensors, network, qs, tuple(damaged.values()))
 
 
 def workers_on(device: str) -> list[str]:

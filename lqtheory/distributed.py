@@ -11,8 +11,8 @@ from datetime import timedelta
 from functools import reduce
 from itertools import accumulate
 
-from .checkpoint import WeightTensor
-from .scan import Scan, Watch, scan, unwatched
+from .checkpoint import CheckpointError, WeightTensor
+from .scan import Scan, Watch, scan_or_error, unwatched
 
 TIMEOUT = timedelta(minutes=30)
 
@@ -43,19 +43,28 @@ def share(sizes: Sequence[int], rank: int, ranks: int) -> Iterator[tuple[int, ra
 
 def scan_all(
     tensors: Sequence[WeightTensor], exponents: Sequence[float], workers: Sequence[str], watch: Watch = unwatched
-) -> list[Scan] | None:
-    """The scans of all tensors on rank 0, None on the others; RuntimeError when a rank is lost."""
+) -> list[Scan | CheckpointError] | None:
+    """The scans of all tensors, or why one failed, on rank 0; None on the others; ConnectionError without a rank."""
     import torch.distributed as dist
 
     with _group() as (me, ranks):
         parts = share([tensor.parameters for tensor in tensors], me, ranks)
-        mine = [(k, scan(tensors[k], exponents, part, workers, watch)) for k, part in parts]
-        everything: list[list[tuple[int, Scan]]] | None = [[] for _ in range(ranks)] if me == 0 else None
+        mine = [(k, scan_or_error(tensors[k], exponents, part, workers, watch)) for k, part in parts]
+        everything: list[list[tuple[int, Scan | CheckpointError]]] | None = (
+            [[] for _ in range(ranks)] if me == 0 else None
+        )
         dist.gather_object(mine, everything)
     if everything is None:
         return None
     found = [[part for given in everything for k, part in given if k == index] for index in range(len(tensors))]
-    return [reduce(Scan.__add__, parts) for parts in found]
+    return [reduce(_together, parts) for parts in found]
+
+
+def _together(one: Scan | CheckpointError, other: Scan | CheckpointError) -> Scan | CheckpointError:
+    """Both parts of a tensor, or the first error."""
+    if isinstance(one, CheckpointError) or isinstance(other, CheckpointError):
+        return one if isinstance(one, CheckpointError) else other
+    return one + other
 
 
 @contextmanager

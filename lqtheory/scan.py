@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from . import kernels
-from .checkpoint import Layout, WeightTensor
+from .checkpoint import CheckpointError, Layout, WeightTensor
 from .checkpoint.tensor import decode
 from .histogram import GRIDS, Histogram
 
@@ -124,6 +124,16 @@ def scan(
         return work(workers[0])
     with ThreadPoolExecutor(len(workers)) as pool:
         return reduce(Scan.__add__, pool.map(work, workers))
+
+
+def scan_or_error(
+    tensor: WeightTensor, exponents: Sequence[float], part: range | None, workers: Sequence[str], watch: Watch
+) -> Scan | CheckpointError:
+    """`scan`, with the error of a damaged tensor as its result: the other tensors are still worth their time."""
+    try:
+        return scan(tensor, exponents, part, workers, watch)
+    except CheckpointError as error:
+        return error
 
 
 def _next(starts: Iterator[int], lock: Lock) -> int | None:

@@ -194,3 +194,19 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_version():
     assert __version__ in run("--version").stdout
+
+
+def test_damage_in_one_tensor_does_not_cost_the_others(tmp_path):
+    path = tmp_path / "model.npz"
+    np.savez(path, good=np.ones((30, 30), np.float32), bad=np.ones((40, 40), np.float32))
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        at = archive.getinfo("bad.npy").header_offset + 500
+    path.write_bytes(whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :])
+    result = run("analyze", path, "--format", "json")
+    assert result.exit_code == 2
+    assert "'bad.npy'" in result.stderr
+    document = json.loads(result.stdout)
+    assert [tensor["name"] for tensor in document["tensors"]] == ["good"]
+    assert document["coverage"]["analysed"] == 900
+    assert document["coverage"]["parameters"] == 2500

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -55,6 +55,13 @@ class Checkpoint:
     def skipped_matrices(self) -> tuple[Skipped, ...]:
         """The skipped tensors that may be weight matrices: what `--strict` complains about."""
         return tuple(entry for entry in self.skipped if entry.matrix)
+
+    def without(self, damaged: Mapping[str, str]) -> "Checkpoint":
+        """The same checkpoint with the tensors of these names skipped, for the reasons given."""
+        lost = [t for t in self.tensors if t.name in damaged]
+        rows = [Skipped(t.name, t.parameters, damaged[t.name], t.shape, t.dtype, matrix=True) for t in lost]
+        whole = tuple(t for t in self.tensors if t.name not in damaged)
+        return replace(self, tensors=whole, skipped=(*self.skipped, *rows))
 
 
 def account(

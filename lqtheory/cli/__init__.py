@@ -34,7 +34,7 @@ def analyze(source: str, scope: str, extra: tuple[str, ...], strict: bool, devic
     from ..analysis import analysis_of, check_exponents, workers_on
     from ..checkpoint import read
     from ..measure import QS
-    from ..scan import scan
+    from ..scan import scan_or_error
     from .tables import analysis_table, markdown
 
     qs = check_exponents(options["qs"] or QS)
@@ -44,7 +44,7 @@ def analyze(source: str, scope: str, extra: tuple[str, ...], strict: bool, devic
         if distributed.started():
             scans = distributed.scan_all(checkpoint.tensors, exponents, workers, watch)
         else:
-            scans = [scan(tensor, exponents, None, workers, watch) for tensor in checkpoint.tensors]
+            scans = [scan_or_error(tensor, exponents, None, workers, watch) for tensor in checkpoint.tensors]
     if scans is None:  # the first rank prints
         return
     result = analysis_of(checkpoint, scans, qs, extra)
@@ -55,7 +55,11 @@ def analyze(source: str, scope: str, extra: tuple[str, ...], strict: bool, devic
         "md": lambda: markdown(result.to_pandas(scope)),
     }
     write(texts[options["form"]](), options["output"])
-    missed = [s.name for s in checkpoint.skipped if s.matrix] if strict else []
+    for sentence in result.damaged:
+        click.echo(f"lqtheory: {sentence}", err=True)
+    if result.damaged:
+        sys.exit(2)
+    missed = [entry.name for entry in checkpoint.skipped_matrices] if strict else []
     _finish(options["gates"], result.to_dict, [f"--strict: weight matrix {name!r} was skipped" for name in missed])
 
 
