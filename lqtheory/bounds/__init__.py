@@ -48,6 +48,7 @@ from .per_input import (
     tier_d as tier_d,
     tier_d_uniform as tier_d_uniform,
 )
+from .region import RegionBounds as RegionBounds, tier_e_interval as tier_e_interval, tier_e_linear as tier_e_linear
 from .statistical import certified_sparsity as certified_sparsity, harm as harm, harm_rate as harm_rate
 from .telescope import telescoped as telescoped
 from .vector import (
