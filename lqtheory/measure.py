@@ -9,9 +9,9 @@ import numpy as np
 
 from . import indices
 from .histogram import Histogram, atoms_of, profile_of
+from .neuron_sums import NeuronSums
 from .norms import PowerSums, lq_norm
 from .profile import Profile
-from .scan import NeuronSums
 
 QS = (0.25, 0.5, 0.75)
 """Exponents q of the default table; 0.5 is the default of the seed paper's code."""

@@ -4,7 +4,7 @@ $(\sum |w_i|^q)^{1/q}$ overflows for small q (4096 ones at q = 0.01 give e^831),
 tail; so every sum here is a logarithm, and tails are summed from the small end.
 
 What only needs power sums takes anything with `d`, `nonzero`, `log_max` and `log_power_sum(p)`: a `Profile`, or
-the table of all neurons of a tensor (`lqtheory.measure.NeuronSums`), which gives one value per neuron.
+the table of all neurons of a tensor (`lqtheory.neuron_sums.NeuronSums`), which gives one value per neuron.
 """
 
 from typing import Any, Protocol

@@ -3,69 +3,23 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from threading import Lock
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float64
 
 from . import kernels
 from .checkpoint import CheckpointError, Layout, WeightTensor
 from .checkpoint.tensor import decode
 from .histogram import GRIDS, Histogram
+from .neuron_sums import NeuronSums
 
 CHUNK = 1 << 21  # weights at a time: what is read stays in cache for the second look
 SMALL = 1 << 15  # up to here sorting beats a table of all bins
 
 Watch = Callable[[int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class NeuronSums:
-    r"""$\sum_j |w_{ij}|^p$ of every neuron i of a tensor for a few exponents p, and the largest magnitude.
-
-    It takes the place of a profile in whatever only needs power sums (`lqtheory.norms.PowerSums`): the result then
-    has one entry per neuron. The weights stand divided by `unit`, which only float64 tensors need.
-    """
-
-    d: int
-    exponents: tuple[float, ...]
-    sums: Float64[np.ndarray, " rows exponents"]
-    largest: Float64[np.ndarray, " rows"]
-    unit: float = 1.0
-
-    @property
-    def nonzero(self) -> Float64[np.ndarray, " rows"]:
-        """How many weights of each neuron are not zero."""
-        return self.sums[:, self.exponents.index(0.0)]
-
-    @property
-    def log_max(self) -> Float64[np.ndarray, " rows"]:
-        """Logarithm of the largest magnitude of each neuron; -inf for a zero neuron."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.largest) + np.log(self.unit)
-
-    def log_power_sum(self, p: float) -> Float64[np.ndarray, " rows"]:
-        r"""$\log \sum_j |w_{ij}|^p$ of each neuron, for an exponent of the table; KeyError for another."""
-        if p not in self.exponents:
-            raise KeyError(f"p must be one of the exponents {self.exponents} of this scan, got p={p:g}.")
-        with np.errstate(divide="ignore"):
-            return np.log(self.sums[:, self.exponents.index(p)]) + p * np.log(self.unit)
-
-    def in_units_of(self, unit: float) -> "NeuronSums":
-        """The same sums of weights divided by another unit."""
-        ratio = self.unit / unit
-        return replace(
-            self, sums=self.sums * ratio ** np.array(self.exponents), largest=self.largest * ratio, unit=unit
-        )
-
-    def __add__(self, other: "NeuronSums") -> "NeuronSums":
-        """The sums over the weights of both, which are different weights of the same neurons."""
-        unit = max(self.unit, other.unit)
-        one, two = self.in_units_of(unit), other.in_units_of(unit)
-        return replace(one, sums=one.sums + two.sums, largest=np.maximum(one.largest, two.largest))
 
 
 @dataclass(frozen=True, eq=False)

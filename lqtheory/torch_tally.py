@@ -10,7 +10,8 @@ import torch
 from .checkpoint import Layout
 from .checkpoint.tensor import decode
 from .histogram import GRIDS, Histogram
-from .scan import NeuronSums, Scan, merged
+from .neuron_sums import NeuronSums
+from .scan import Scan, merged
 
 _SIGNED = {8: torch.uint8, 16: torch.int16, 32: torch.int32}
 
