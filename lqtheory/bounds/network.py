@@ -72,11 +72,10 @@ def tier_c(dense: Sequence[Linear], pruned: Sequence[Linear], moments: Sequence[
     About the sample the moments come from. Never above `tier_b` with the radius of that sample.
     """
     check_pair(dense, pruned)
-    known = dense_radii(dense, moments[0].radius)
-    radii = [min(size, part.radius) for size, part in zip(known, moments, strict=True)]
+    radii, drifts = observed_radii(dense, moments)
     local = [
         min(exact_local(layer, hat, part, drift), worst_local(layer, hat, size))
-        for layer, hat, part, size, drift in zip(dense, pruned, moments, radii, drifts(dense, radii), strict=True)
+        for layer, hat, part, size, drift in zip(dense, pruned, moments, radii, drifts, strict=True)
     ]
     return recursion(dense, pruned, local, radii, "Theorem 16", f"about the calibration sample; {FLOAT64}")
 
@@ -134,12 +133,14 @@ def worst_local(layer: Linear, hat: Linear, size: float) -> float:
     return up(spectral_norm(layer.weight - hat.weight) * size + bias_change(layer, hat), 4)
 
 
-def drifts(dense: Sequence[Linear], radii: Sequence[float]) -> list[float]:
-    """How far two evaluations of the dense network may be apart at each layer's input, their sums ordered anyhow."""
-    errors = [0.0]
-    for layer, size in zip(dense[:-1], radii[:-1], strict=True):
-        errors.append(up(layer.activation.lipschitz * layer.norm * errors[-1] + 2 * evaluation(layer, size), 4))
-    return errors
+def observed_radii(dense: Sequence[Linear], moments: Sequence[Moments]) -> tuple[list[float], list[float]]:
+    """Radii of the inputs of all layers as observed, and how far another order of summation may put these inputs."""
+    known = dense_radii(dense, moments[0].radius)
+    radii, drifts = [moments[0].radius], [0.0]
+    for layer, most, part in zip(dense[:-1], known[1:], moments[1:], strict=True):
+        drifts.append(up(layer.activation.lipschitz * layer.norm * drifts[-1] + 2 * evaluation(layer, radii[-1]), 4))
+        radii.append(min(most, up(part.radius + drifts[-1])))
+    return radii, drifts
 
 
 def exact_local(layer: Linear, hat: Linear, moments: Moments, drift: float = 0.0) -> float:

