@@ -10,8 +10,6 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numba import njit
 
-INFINITE_32 = 0x7F800000  # patterns of float32 without sign from here on are infinite or not a number
-
 
 @njit(nogil=True, cache=True)
 def count_16(bits, total):
@@ -44,8 +42,26 @@ def count_32(bits, total):
 
 
 @njit(nogil=True, cache=True)
-def _add_16(bits, table, first_nonfinite, total, largest):
-    """Add table[|pattern|] of each weight of one neuron to its total; return its largest finite pattern."""
+def _largest_and_nonzero(bits, mask, infinite):
+    """The largest finite pattern without its sign, and how many finite ones are not zero."""
+    top, nonzero = bits[0] & mask, 0
+    for pattern in bits:
+        top = max(top, pattern & mask)
+    for pattern in bits:
+        nonzero += (pattern & mask) != 0
+    if top >= infinite:
+        top = np.zeros_like(bits[:1])[0]
+        for pattern in bits:
+            if pattern & mask >= infinite:
+                nonzero -= 1
+            else:
+                top = max(top, pattern & mask)
+    return np.int64(top), nonzero
+
+
+@njit(nogil=True, cache=True)
+def _add_16(bits, table, total):
+    """Add table[|pattern|] of each weight of one neuron to its total."""
     mask, eights = np.uint16(0x7FFF), bits.size // 8 * 8
     for i in range(0, eights, 8):  # eight rows summed before the total is touched: it need not wait for itself
         a, b = table[bits[i] & mask], table[bits[i + 1] & mask]
@@ -58,31 +74,30 @@ def _add_16(bits, table, first_nonfinite, total, largest):
         a = table[bits[i] & mask]
         for k in range(total.size):
             total[k] += a[k]
-    for pattern in bits:
-        unsigned = np.int64(pattern & mask)
-        largest = max(largest, unsigned if unsigned < first_nonfinite else 0)
-    return largest
 
 
 @njit(nogil=True, cache=True)
-def power_sums_16(bits, start, outer, neurons, inner, table, first_nonfinite, sums, largest):
-    """Add table[|pattern|, :] of each 16-bit weight to the sums of its neuron, and keep its largest pattern.
+def power_sums_16(bits, start, outer, neurons, inner, infinite, table, sums, nonzero, largest):
+    """Add table[|pattern|, :] of each 16-bit weight to the sums of its neuron; count its non-zeros; keep its largest.
 
-    table: [32768, exponents]; sums: [rows, exponents] and largest: [rows], both in place.
+    table: [32768, exponents]; sums: [rows, exponents], nonzero and largest: [rows], all three in place.
     """
     at, n, slab = 0, start // inner % neurons, start // inner // neurons
     stop = inner - start % inner
     while at < bits.size:
         row, stop = slab // outer * neurons + n, min(stop, bits.size)
-        largest[row] = _add_16(bits[at:stop], table, first_nonfinite, sums[row], largest[row])
+        _add_16(bits[at:stop], table, sums[row])
+        top, count = _largest_and_nonzero(bits[at:stop], np.uint16(0x7FFF), np.uint16(infinite))
+        nonzero[row] += count
+        largest[row] = max(largest[row], top)
         at, stop, n = stop, stop + inner, n + 1
         if n == neurons:
             n, slab = 0, slab + 1
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
-def _add_32(bits, mantissa, scale, inverse, series, total, largest):
-    """Add the powers of each weight of one neuron to its total; return its largest finite pattern."""
+def _add_32(bits, mantissa, scale, inverse, series, total):
+    """Add the powers of each weight of one neuron to its total."""
     first, second, third = series[0], series[1], series[2]
     fours = bits.size // 4 * 4
     for i in range(0, fours, 4):
@@ -107,15 +122,11 @@ def _add_32(bits, mantissa, scale, inverse, series, total, largest):
         x, a, b = ((p & 8191) - 4096) * inverse[m], mantissa[m], scale[p >> 23]
         for k in range(total.size):
             total[k] += a[k] * b[k] * (1 + x * (first[k] + x * (second[k] + x * third[k])))
-    for pattern in bits:
-        unsigned = np.int64(pattern & np.uint32(0x7FFFFFFF))
-        largest = max(largest, unsigned if unsigned < INFINITE_32 else 0)
-    return largest
 
 
 @njit(nogil=True, cache=True)
-def power_sums_32(bits, start, outer, neurons, inner, mantissa, scale, inverse, series, sums, largest):
-    r"""Add $|w|^p$ of each float32 weight, for every exponent p, to the sums of its neuron.
+def power_sums_32(bits, start, outer, neurons, inner, mantissa, scale, inverse, series, sums, nonzero, largest):
+    r"""Add $|w|^p$ of each float32 weight, for every exponent p, to the sums of its neuron; the rest as for 16 bits.
 
     $|w| = 2^e c\,(1 + x)$ with c the middle of one of 1024 mantissa bins and $|x| \le 2^{-11}$: the tables hold
     $c^p$ (mantissa), $2^{ep}$ (scale), what makes x of the rest (inverse), and the binomial series of $(1 + x)^p$ to
@@ -126,7 +137,10 @@ def power_sums_32(bits, start, outer, neurons, inner, mantissa, scale, inverse, 
     stop = inner - start % inner
     while at < bits.size:
         row, stop = slab // outer * neurons + n, min(stop, bits.size)
-        largest[row] = _add_32(bits[at:stop], mantissa, scale, inverse, series, sums[row], largest[row])
+        _add_32(bits[at:stop], mantissa, scale, inverse, series, sums[row])
+        top, count = _largest_and_nonzero(bits[at:stop], np.uint32(0x7FFFFFFF), np.uint32(0x7F800000))
+        nonzero[row] += count
+        largest[row] = max(largest[row], top)
         at, stop, n = stop, stop + inner, n + 1
         if n == neurons:
             n, slab = 0, slab + 1

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 
 @dataclass(frozen=True, eq=False)
 class NeuronSums:
-    r"""$\sum_j |w_{ij}|^p$ of every neuron i of a tensor for a few exponents p, and the largest magnitude.
+    r"""$\sum_j |w_{ij}|^p$ of every neuron i of a tensor for a few p > 0, its non-zeros and its largest magnitude.
 
     It takes the place of a profile in whatever only needs power sums (`lqtheory.norms.PowerSums`): the result then
     has one entry per neuron. The weights stand divided by `unit`, which only float64 tensors need.
@@ -17,13 +17,9 @@ class NeuronSums:
     d: int
     exponents: tuple[float, ...]
     sums: Float64[np.ndarray, " rows exponents"]
+    nonzero: Int64[np.ndarray, " rows"]
     largest: Float64[np.ndarray, " rows"]
     unit: float = 1.0
-
-    @property
-    def nonzero(self) -> Float64[np.ndarray, " rows"]:
-        """How many weights of each neuron are not zero."""
-        return self.sums[:, self.exponents.index(0.0)]
 
     @property
     def log_max(self) -> Float64[np.ndarray, " rows"]:
@@ -33,9 +29,11 @@ class NeuronSums:
 
     def log_power_sum(self, p: float) -> Float64[np.ndarray, " rows"]:
         r"""$\log \sum_j |w_{ij}|^p$ of each neuron, for an exponent of the table; KeyError for another."""
-        if p not in self.exponents:
-            raise KeyError(f"p must be one of the exponents {self.exponents} of this scan, got p={p:g}.")
         with np.errstate(divide="ignore"):
+            if p == 0:
+                return np.log(self.nonzero)
+            if p not in self.exponents:
+                raise KeyError(f"p must be 0 or one of the exponents {self.exponents} of this scan, got p={p:g}.")
             return np.log(self.sums[:, self.exponents.index(p)]) + p * np.log(self.unit)
 
     def in_units_of(self, unit: float) -> "NeuronSums":
@@ -49,4 +47,5 @@ class NeuronSums:
         """The sums over the weights of both, which are different weights of the same neurons."""
         unit = max(self.unit, other.unit)
         one, two = self.in_units_of(unit), other.in_units_of(unit)
-        return replace(one, sums=one.sums + two.sums, largest=np.maximum(one.largest, two.largest))
+        largest = np.maximum(one.largest, two.largest)
+        return replace(one, sums=one.sums + two.sums, nonzero=one.nonzero + two.nonzero, largest=largest)

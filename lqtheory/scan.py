@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from threading import Lock
 from typing import Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 from . import kernels
 from .checkpoint import CheckpointError, Layout, WeightTensor
 from .checkpoint.tensor import decode
-from .histogram import GRIDS, Histogram
+from .histogram import GRIDS, Grid, Histogram
 from .neuron_sums import NeuronSums
 
 CHUNK = 1 << 21  # weights at a time: what is read stays in cache for the second look
@@ -60,7 +60,7 @@ def scan(
 
     NaN and Inf are counted in the histograms and left out of the sums. `watch` is told the weights done.
     """
-    exponents = tuple(sorted({0.0, *map(float, exponents)}))
+    exponents = tuple(sorted(set(map(float, exponents))))
     part = range(tensor.parameters) if part is None else part
     starts, lock = iter(range(part.start, part.stop, CHUNK)), Lock()
 
@@ -121,21 +121,21 @@ class Tally16:
         self.grid, self.layout, self.exponents = GRIDS.get(dtype, GRIDS["float16"]), layout, exponents
         self.widened = None if dtype in GRIDS else _float16_patterns(dtype)
         self.magnitudes = self.grid.magnitude(np.arange(1 << 15))
-        self.table = kernels.power_table_16(self.magnitudes, np.array(exponents))
+        self.table = _powers_16(self.grid, exponents)
         self.counts = kernels.table_16()
-        self.sums, self.top = np.zeros((layout.rows, len(exponents))), np.zeros(layout.rows, np.int64)
+        self.sums, self.nonzero, self.top = _empty_sums(layout, exponents)
 
     def add(self, bits: np.ndarray, start: int) -> None:
         bits = bits if self.widened is None else self.widened[bits]
         kernels.count_16(bits, self.counts)
-        kernels.power_sums_16(
-            bits, start, *_shape(self.layout), self.table, self.grid.first_nonfinite, self.sums, self.top
-        )
+        into = self.sums, self.nonzero, self.top
+        kernels.power_sums_16(bits, start, *_shape(self.layout), self.grid.first_nonfinite, self.table, *into)
 
     def result(self) -> Scan:
         zeros = int(self.counts[[0, 1 << 15]].sum())
         self.counts[[0, 1 << 15]] = 0
-        neurons = NeuronSums(self.layout.fan_in, self.exponents, self.sums, self.magnitudes[self.top])
+        largest = self.magnitudes[self.top]
+        neurons = NeuronSums(self.layout.fan_in, self.exponents, self.sums, self.nonzero, largest)
         return Scan([Histogram.of_dense(self.grid, self.counts[None], zeros)], neurons)
 
 
@@ -144,14 +144,14 @@ class Tally32:
 
     def __init__(self, dtype: str, layout: Layout, exponents: tuple[float, ...]) -> None:
         self.grid, self.layout, self.exponents = GRIDS[dtype], layout, exponents
-        self.tables = kernels.power_tables_32(np.array(exponents))
+        self.tables = _powers_32(exponents)
         self.counts = kernels.table_32() if layout.rows * layout.fan_in > SMALL else None
         self.seen, self.others = 0, [Histogram.of_bits(self.grid, np.empty(0, np.uint32))]
-        self.sums, self.top = np.zeros((layout.rows, len(exponents))), np.zeros(layout.rows, np.int64)
+        self.sums, self.nonzero, self.top = _empty_sums(layout, exponents)
 
     def add(self, bits: np.ndarray, start: int) -> None:
         shape = _shape(self.layout)
-        kernels.power_sums_32(bits, start, *shape, *self.tables, self.sums, self.top)
+        kernels.power_sums_32(bits, start, *shape, *self.tables, self.sums, self.nonzero, self.top)
         if self.counts is None:
             usual, denormal = _split_denormals(bits)
             self.others.append(Histogram.of_bits(self.grid, usual))
@@ -171,7 +171,8 @@ class Tally32:
             dense = self.counts.T
             self.others.append(Histogram.of_dense(self.grid, dense, self.seen - int(dense[0].sum())))
         largest = self.top.astype(np.uint32).view(np.float32).astype(np.float64)
-        return Scan(merged(self.others), NeuronSums(self.layout.fan_in, self.exponents, self.sums, largest))
+        neurons = NeuronSums(self.layout.fan_in, self.exponents, self.sums, self.nonzero, largest)
+        return Scan(merged(self.others), neurons)
 
 
 class Tally64:
@@ -180,8 +181,8 @@ class Tally64:
     def __init__(self, dtype: str, layout: Layout, exponents: tuple[float, ...]) -> None:
         self.layout, self.exponents = layout, exponents
         self.histograms = [Histogram.of_bits(GRIDS[dtype], np.empty(0, np.uint64))]
-        zero = np.zeros(layout.rows)
-        self.neurons = NeuronSums(layout.fan_in, exponents, np.zeros((layout.rows, len(exponents))), zero, 5e-324)
+        sums, nonzero, _ = _empty_sums(layout, exponents)
+        self.neurons = NeuronSums(layout.fan_in, exponents, sums, nonzero, np.zeros(layout.rows), 5e-324)
 
     def add(self, bits: np.ndarray, start: int) -> None:
         self.histograms.append(Histogram.of_bits(GRIDS["float64"], bits))
@@ -191,12 +192,26 @@ class Tally64:
         if unit:
             powers = [np.where(w > 0, (w / unit) ** p, 0.0) for p in self.exponents]
             sums = np.column_stack([np.bincount(row, power, self.layout.rows) for power in powers])
-            largest = np.zeros(self.layout.rows)
+            nonzero, largest = np.bincount(row[w > 0], minlength=self.layout.rows), np.zeros(self.layout.rows)
             np.maximum.at(largest, row, w / unit)
-            self.neurons += NeuronSums(self.layout.fan_in, self.exponents, sums, largest, unit)
+            self.neurons += NeuronSums(self.layout.fan_in, self.exponents, sums, nonzero, largest, unit)
 
     def result(self) -> Scan:
         return Scan(merged(self.histograms), self.neurons)
+
+
+@lru_cache(maxsize=8)
+def _powers_16(grid: Grid, exponents: tuple[float, ...]) -> np.ndarray:
+    return kernels.power_table_16(grid.magnitude(np.arange(1 << 15)), np.array(exponents))
+
+
+@lru_cache(maxsize=8)
+def _powers_32(exponents: tuple[float, ...]) -> tuple[np.ndarray, ...]:
+    return kernels.power_tables_32(np.array(exponents))
+
+
+def _empty_sums(layout: Layout, exponents: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.zeros((layout.rows, len(exponents))), np.zeros(layout.rows, np.int64), np.zeros(layout.rows, np.int64)
 
 
 def _shape(layout: Layout) -> tuple[int, int, int]:

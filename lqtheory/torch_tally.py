@@ -33,6 +33,7 @@ class TorchTally:
             self.widened = torch.from_numpy(patterns.astype(np.int64)).to(device)
         self.counts = torch.zeros(3, self.grid.keys, dtype=torch.float64, device=device)
         self.sums = torch.zeros(layout.rows, len(exponents), dtype=torch.float64, device=device)
+        self.nonzero = torch.zeros(layout.rows, dtype=torch.int64, device=device)
         self.largest = torch.zeros(layout.rows, dtype=torch.float64, device=device)
         self.seen, self.others = 0, []
 
@@ -72,6 +73,7 @@ class TorchTally:
         run = torch.arange(start, start + values.numel(), device=self.device) // layout.inner
         row = run // (layout.outer * layout.neurons) * layout.neurons + run % layout.neurons
         self.largest.scatter_reduce_(0, row, values, "amax")
+        self.nonzero += torch.bincount(row[values > 0], minlength=layout.rows)
         for k, p in enumerate(self.exponents):
             powers = torch.where(values > 0, values**p, 0.0)
             self.sums[:, k] += torch.bincount(row, powers, layout.rows)
@@ -80,5 +82,6 @@ class TorchTally:
         """The histograms and neuron sums of all chunks together."""
         dense = self.counts.cpu().numpy().astype(np.int64)[: 3 if self.grid.rest else 1]
         histogram = Histogram.of_dense(self.grid, dense, self.seen - int(dense[0].sum()))
-        neurons = NeuronSums(self.layout.fan_in, self.exponents, self.sums.cpu().numpy(), self.largest.cpu().numpy())
+        sums, nonzero, largest = (each.cpu().numpy() for each in (self.sums, self.nonzero, self.largest))
+        neurons = NeuronSums(self.layout.fan_in, self.exponents, sums, nonzero, largest)
         return Scan(merged([histogram, *self.others]), neurons)
