@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from . import indices
+from .outline import thinned
 from .profile import Profile
 from .records import Record, violations
 
@@ -143,6 +143,7 @@ def _sparsity_axis(ax: Axes, records: Sequence[Record]) -> None:
     ax.xaxis.set_major_formatter(PERCENT)
 
 
+POINTS = 400  # corners of a Lorenz curve along each axis, finer than a printed line
 CURVES: tuple[dict[str, Any], ...] = tuple(
     {"color": style["color"], "linestyle": dashes}
     for style, dashes in zip(METHODS, ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), strict=True)
@@ -159,7 +160,7 @@ def lorenz(curves: Mapping[str, Profile | None], ax: Axes | None = None) -> Axes
         raise ValueError(f"a Lorenz curve must have a non-zero weight, got none in {', '.join(curves) or 'no curve'}.")
     ax = _new_axes() if ax is None else ax
     for k, (name, profile) in enumerate(drawn.items()):
-        ax.plot(*_thinned(*indices.lorenz(profile)), label=name, **CURVES[k % len(CURVES)])
+        ax.plot(*thinned(*indices.lorenz(profile), POINTS), label=name, **CURVES[k % len(CURVES)])
     ax.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=0.8, zorder=1, label="all magnitudes equal")
     ax.set_xlabel("share of the weights, largest first")
     ax.set_ylabel(r"share of the $\ell_1$ norm")
@@ -168,13 +169,6 @@ def lorenz(curves: Mapping[str, Profile | None], ax: Axes | None = None) -> Axes
         axis.set_major_formatter(PERCENT)
     ax.legend(loc="lower right")
     return ax
-
-
-def _thinned(x: np.ndarray, y: np.ndarray, points: int = 400) -> tuple[np.ndarray, np.ndarray]:
-    """Some corners of a rising curve from (0, 0) to (1, 1), dense along both axes, the ends among them."""
-    grid = np.linspace(0, 1, points)
-    taken = np.unique(np.concatenate([np.searchsorted(x, grid), np.searchsorted(y, grid), [0, x.size - 1]]))
-    return x[taken[taken < x.size]], y[taken[taken < x.size]]
 
 
 def _new_axes() -> Axes:
