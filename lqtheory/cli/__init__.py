@@ -9,6 +9,7 @@ import click
 from .. import __version__
 from .gate import holds
 from .options import common, one_sentence, progress, write
+from .report import report
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -96,6 +97,9 @@ def demo(output: Path, seed: int) -> None:
     from ..demo import run
 
     sys.exit(run(output, seed))
+
+
+main.add_command(report)
 
 
 def _finish(gates: tuple[str, ...], document: Any, found: list[str]) -> None:
