@@ -55,8 +55,9 @@ def lead_chart(
 ) -> Markup:
     """How far Lorenz curves lie above a reference curve."""
     leads = {label: _lead(curve, reference) for label, curve in curves.items()}
-    furthest = max((abs(v) for points in leads.values() for _, v in points), default=0.0) or 0.01
-    x, y = Axis(0, 1, LEFT, RIGHT), Axis(-1.15 * furthest, 1.15 * furthest, BOTTOM, TOP)
+    values = [0.0, *(v for points in leads.values() for _, v in points)]
+    margin = 0.08 * (max(values) - min(values)) or 0.01
+    x, y = Axis(0, 1, LEFT, RIGHT), Axis(min(values) - margin, max(values) + margin, BOTTOM, TOP)
     axes = frame(x, y, "share of the weights, largest first", f"lead over {name}, in points of %", percent, _points)
     zero = element("line", x1=LEFT, x2=RIGHT, y1=y(0), y2=y(0), class_="axis")
     lines = (

@@ -8,7 +8,7 @@ from ..outline import FINE, outline
 from ..profile import Profile
 from .charts import histogram_chart, lead_chart, lorenz_chart, spark, stroke
 from .page import Block, Figure, Panels, Section
-from .svg import percent, short
+from .svg import NO_BREAK, percent, short
 from .tables import Cell, Column, Table
 
 Row = dict[str, Any]
@@ -228,7 +228,7 @@ def orders_block(document: Row) -> Block:
         orders,
         lambda s, _: s,
         lambda s: 1 - s,
-        lambda s: percent(s).replace(" %", ""),
+        lambda s: percent(s).rstrip(f"{NO_BREAK}%"),
     )
     below = [q for q in orders if 0 < float(q) < 1]
     pq = _heat_map(

@@ -9,6 +9,8 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 640.0, 380.0
 LEFT, RIGHT, TOP, BOTTOM = 66.0, 616.0, 14.0, 326.0
 
+NO_BREAK = "\u00a0"
+
 Point = tuple[float, float]
 
 
@@ -124,25 +126,25 @@ def chart(label: str, *parts: Markup, width: float = WIDTH, height: float = HEIG
 
 
 def percent(value: float) -> str:
-    """A share in percent; 0 and 100 are only said of exactly none and exactly all.
+    """A share in percent; 0 and 100 are only said of exactly none and exactly all. The space does not break.
 
-    >>> percent(0.5), percent(0.042), percent(0.99999), percent(1e-9), percent(1)
-    ('50 %', '4.2 %', '99.9 %', '< 0.1 %', '100 %')
+    >>> [percent(x).replace(NO_BREAK, " ") for x in (0.5, 0.042, 0.99999, 1e-9, 1)]
+    ['50 %', '4.2 %', '99.9 %', '< 0.1 %', '100 %']
     """
     if 0 < value < 0.0005:
-        return "< 0.1 %"
+        return f"<{NO_BREAK}0.1{NO_BREAK}%"
     if 0.0995 <= value < 0.985 or value in (0, 1):
-        return f"{100 * value:.0f} %"
-    return f"{min(100 * value, 99.9) if value < 1 else 100 * value:.1f} %"
+        return f"{100 * value:.0f}{NO_BREAK}%"
+    return tenths(min(value, 0.999) if value < 1 else value)
 
 
 def tenths(value: float) -> str:
     """A share in percent with one decimal, as accuracies are given.
 
-    >>> tenths(0.89)
+    >>> tenths(0.89).replace(NO_BREAK, " ")
     '89.0 %'
     """
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.1f}{NO_BREAK}%"
 
 
 def power_of_ten(value: float) -> str:

@@ -93,13 +93,13 @@ def test_records_follow_pointer_keyboard_and_slider(records_page, tmp_path):
     found, console = opened(records_page, tmp_path, script)
     assert console == []
     assert found["hover"] == [
-        "10 % sparsity: measured 0.001, bound C 0.002, bound B 0.1, bound A 10 (vacuous)",
-        ["10 %"],
+        "10\u00a0% sparsity: measured 0.001, bound C 0.002, bound B 0.1, bound A 10 (vacuous)",
+        ["10\u00a0%"],
         "0",
     ]
-    assert found["focus"][0].startswith("90 % sparsity")
-    assert found["focus"][1:] == [["90 %"], found["focus"][0]]
-    assert found["slide"][1] == ["50 %"]
+    assert found["focus"][0].startswith("90\u00a0% sparsity")
+    assert found["focus"][1:] == [["90\u00a0%"], found["focus"][0]]
+    assert found["slide"][1] == ["50\u00a0%"]
     assert found["filtered"] == ["harm"] * 9
     assert found["count"] == "9 of 36 rows"
     assert found["line"] == "1"

@@ -101,7 +101,7 @@ def test_a_comparison_of_documents_and_of_networks_say_the_same(tmp_path):
 def test_records_show_each_bound_and_each_violation(records_page):
     text = Page(records_page).text
     assert "36 bounds are set beside measurements; none is violated" in text
-    assert "90 % sparsity: measured 0.009, bound C 0.018, bound B 0.9, bound A 90 (vacuous)" in records_page
+    assert "90\u00a0% sparsity: measured 0.009, bound C 0.018, bound B 0.9, bound A 90 (vacuous)" in records_page
     assert "(90)" in text
     broken = [replace(r, violated=k == 0) for k, r in enumerate(records())]
     assert "1 ARE VIOLATED" in Page(html([Run("records", "r", broken, ())])).text
