@@ -59,3 +59,4 @@ from .vector import (
     stechkin as stechkin,
     worst_case as worst_case,
 )
+from .weighted import tier_c_weighted as tier_c_weighted
