@@ -1,7 +1,11 @@
 """Theorems 19 and 20: nothing inside a region leaves the bounds, the linear ones are never worse, agreement is true."""
 
+from itertools import pairwise
+
+import mpmath
 import numpy as np
 import pytest
+from mpmath import iv
 
 from lqtheory.bounds import IDENTITY, RELU, TANH, Linear, forward, tier_e_interval, tier_e_linear
 
@@ -85,6 +89,36 @@ def test_a_linear_network_is_exact_in_both(tolerance):
         bounds = tier(dense, pruned, x, radius)
         np.testing.assert_allclose(bounds.delta.upper, center + reach, atol=1e-12)
         np.testing.assert_allclose(bounds.delta.lower, center - reach, atol=1e-12)
+
+
+def margins_by_mpmath(layers, x, radius, y):
+    """Theorem 19 for one network in the interval arithmetic of mpmath, written out."""
+    h = [iv.mpf([v - radius, v + radius]) for v in x]
+    for layer in layers[:-1]:
+        z = [
+            sum((w * v for w, v in zip(row, h, strict=True)), iv.mpf(b))
+            for row, b in zip(layer.weight.tolist(), layer.offset.tolist(), strict=True)
+        ]
+        h = [iv.mpf([max(v.a, 0), max(v.b, 0)]) for v in z]
+    rows, offsets = layers[-1].weight.tolist(), layers[-1].offset.tolist()
+    gaps = [
+        sum(((iv.mpf(a) - b) * v for a, b, v in zip(rows[y], row, h, strict=True)), iv.mpf(offsets[y]) - offset)
+        for row, offset in zip(rows, offsets, strict=True)
+    ]
+    return [float(mpmath.mpf(gap.a)) for gap in gaps]
+
+
+def test_margins_are_those_of_another_interval_arithmetic():
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        widths = generator.integers(2, 6, 4)
+        layers = relu_only(
+            [Linear(generator.normal(size=(b, a)), generator.normal(size=b)) for a, b in pairwise(widths)]
+        )
+        x = generator.normal(size=(1, widths[0]))
+        bounds = tier_e_interval(layers, layers, x, 0.1)
+        naive = margins_by_mpmath(layers, x[0].tolist(), 0.1, int(bounds.predicted[0]))
+        np.testing.assert_allclose(bounds.dense_margins[0], naive, rtol=1e-9, atol=1e-9)
 
 
 def test_the_pair_cancels_what_two_boxes_cannot():
