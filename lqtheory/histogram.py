@@ -69,11 +69,12 @@ class Histogram:
     nonfinite: int = 0
 
     @classmethod
-    def of_dense(cls, grid: Grid, dense: Int64[np.ndarray, " sums keys"], zeros: int) -> "Histogram":
-        """From a table over all keys, without the zeros: n and, where bins have a width, sum r and sum r^2."""
-        taken = np.flatnonzero(dense[0])
-        sums = dense[:, taken]
-        return cls._of_sums(grid, taken, sums if len(sums) == 3 else np.pad(sums, ((0, 2), (0, 0))), zeros)
+    def of_sums(cls, grid: Grid, key: np.ndarray, sums: np.ndarray, zeros: int) -> "Histogram":
+        """From keys in ascending order with n, sum r and sum r^2 as rows of `sums`, or n alone; no zeros in them."""
+        finite = (key & (grid.keys // 2 - 1)) < grid.first_nonfinite
+        nonfinite = int(sums[0, ~finite].sum())
+        count, rest, rest_squared = np.pad(sums[:, finite], ((0, 3 - len(sums)), (0, 0)))
+        return cls(grid, key[finite], count.astype(np.int64), rest, rest_squared, zeros, nonfinite)
 
     @classmethod
     def of_bits(cls, grid: Grid, bits: np.ndarray) -> "Histogram":
@@ -84,20 +85,14 @@ class Histogram:
         sums = np.array(
             [np.bincount(place, weights=w, minlength=key.size) for w in (np.ones(rest.size), rest, rest**2)]
         )
-        return cls._of_sums(grid, key, sums if grid.bits == 64 else sums.astype(np.int64), bits.size - nonzero.size)
-
-    @classmethod
-    def _of_sums(cls, grid: Grid, key: np.ndarray, sums: np.ndarray, zeros: int) -> "Histogram":
-        """Drop the bins of what is not finite."""
-        finite = (key & (grid.keys // 2 - 1)) < grid.first_nonfinite
-        nonfinite = int(sums[0, ~finite].sum())
-        count, rest, rest_squared = sums[:, finite]
-        return cls(grid, key[finite], count.astype(np.int64), rest, rest_squared, zeros, nonfinite)
+        return cls.of_sums(grid, key, sums if grid.bits == 64 else sums.astype(np.int64), bits.size - nonzero.size)
 
     @classmethod
     def merged(cls, parts: Iterable["Histogram"]) -> "Histogram":
         """The histogram of all weights of some histograms of one grid together."""
         parts = list(parts)
+        if len(parts) == 1:
+            return parts[0]
         key, place = np.unique(np.concatenate([part.key for part in parts]), return_inverse=True)
 
         def add(name: str) -> np.ndarray:

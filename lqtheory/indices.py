@@ -192,8 +192,8 @@ def kurtosis(values: ArrayLike, counts: ArrayLike = 1.0) -> float:
     n = np.broadcast_to(np.asarray(counts, dtype=np.float64), x.shape)
     with np.errstate(invalid="ignore", divide="ignore"):
         x = x / np.max(np.abs(x))
-        x = x - np.sum(n * x) / np.sum(n)
-        return float(np.sum(n) * np.sum(n * x**4) / np.sum(n * x**2) ** 2)
+        square = (x - np.sum(n * x) / np.sum(n)) ** 2
+        return float(np.sum(n) * np.sum(n * square * square) / np.sum(n * square) ** 2)
 
 
 def hill_tail_index(profile: Profile, k: int) -> float:

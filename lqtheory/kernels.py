@@ -42,6 +42,22 @@ def count_32(bits, total):
 
 
 @njit(nogil=True, cache=True)
+def taken(total):
+    """The keys of a table of `count_32` whose number is not zero, and their rows."""
+    size = 0
+    for key in range(len(total)):
+        size += total[key, 0] != 0
+    keys, rows = np.empty(size, np.int64), np.empty((3, size), np.int64)
+    at = 0
+    for key in range(len(total)):
+        if total[key, 0] != 0:
+            keys[at], at = key, at + 1
+            for k in range(3):
+                rows[k, at - 1] = total[key, k]
+    return keys, rows
+
+
+@njit(nogil=True, cache=True)
 def _largest_and_nonzero(bits, mask, infinite):
     """The largest finite pattern without its sign, and how many finite ones are not zero."""
     top, nonzero = bits[0] & mask, 0

@@ -1,6 +1,7 @@
 """Power sums of every neuron of a tensor: what stands in for a profile where many neurons are measured at once."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -28,13 +29,18 @@ class NeuronSums:
             return np.log(self.largest) + np.log(self.unit)
 
     def log_power_sum(self, p: float) -> Float64[np.ndarray, " rows"]:
-        r"""$\log \sum_j |w_{ij}|^p$ of each neuron, for an exponent of the table; KeyError for another."""
-        with np.errstate(divide="ignore"):
-            if p == 0:
+        r"""$\log \sum_j |w_{ij}|^p$ of each neuron, for 0 or an exponent of the table; KeyError for another."""
+        if p == 0:
+            with np.errstate(divide="ignore"):
                 return np.log(self.nonzero)
-            if p not in self.exponents:
-                raise KeyError(f"p must be 0 or one of the exponents {self.exponents} of this scan, got p={p:g}.")
-            return np.log(self.sums[:, self.exponents.index(p)]) + p * np.log(self.unit)
+        if p not in self.exponents:
+            raise KeyError(f"p must be 0 or one of the exponents {self.exponents} of this scan, got p={p:g}.")
+        return self._log_sums[self.exponents.index(p)]
+
+    @cached_property
+    def _log_sums(self) -> Float64[np.ndarray, " exponents rows"]:
+        with np.errstate(divide="ignore"):
+            return np.log(self.sums.T) + np.log(self.unit) * np.array(self.exponents)[:, None]
 
     def in_units_of(self, unit: float) -> "NeuronSums":
         """The same sums of weights divided by another unit."""

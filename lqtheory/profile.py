@@ -96,7 +96,13 @@ class Profile:
         """Entry k: log of the sum of |w|^p over the k smallest magnitudes, p > 0; -inf where they are zero."""
         if p not in self._partial_sums:
             terms = np.log(self.counts) + p * self.log_magnitudes
-            self._partial_sums[p] = np.concatenate([[-np.inf], np.logaddexp.accumulate(terms)])
+            nonzero = terms[np.searchsorted(self.magnitudes, 0.0, side="right") :]
+            if nonzero.size and nonzero.max() - nonzero.min() < 600:  # within the range of float64
+                with np.errstate(divide="ignore"):
+                    sums = nonzero.max() + np.log(np.cumsum(np.exp(terms - nonzero.max())))
+            else:
+                sums = np.logaddexp.accumulate(terms)
+            self._partial_sums[p] = np.concatenate([[-np.inf], sums])
         return self._partial_sums[p]
 
     @cached_property

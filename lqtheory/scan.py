@@ -134,9 +134,10 @@ class Tally16:
     def result(self) -> Scan:
         zeros = int(self.counts[[0, 1 << 15]].sum())
         self.counts[[0, 1 << 15]] = 0
+        key = np.flatnonzero(self.counts)
         largest = self.magnitudes[self.top]
         neurons = NeuronSums(self.layout.fan_in, self.exponents, self.sums, self.nonzero, largest)
-        return Scan([Histogram.of_dense(self.grid, self.counts[None], zeros)], neurons)
+        return Scan([Histogram.of_sums(self.grid, key, self.counts[None, key], zeros)], neurons)
 
 
 class Tally32:
@@ -146,7 +147,7 @@ class Tally32:
         self.grid, self.layout, self.exponents = GRIDS[dtype], layout, exponents
         self.tables = _powers_32(exponents)
         self.counts = kernels.table_32() if layout.rows * layout.fan_in > SMALL else None
-        self.seen, self.others = 0, [Histogram.of_bits(self.grid, np.empty(0, np.uint32))]
+        self.seen, self.parts = 0, []
         self.sums, self.nonzero, self.top = _empty_sums(layout, exponents)
 
     def add(self, bits: np.ndarray, start: int) -> None:
@@ -154,7 +155,7 @@ class Tally32:
         kernels.power_sums_32(bits, start, *shape, *self.tables, self.sums, self.nonzero, self.top)
         if self.counts is None:
             usual, denormal = _split_denormals(bits)
-            self.others.append(Histogram.of_bits(self.grid, usual))
+            self.parts.append(Histogram.of_bits(self.grid, usual))
         else:
             kernels.count_32(bits, self.counts)
             self.seen += bits.size
@@ -164,15 +165,15 @@ class Tally32:
             rows[:] = 0
         if denormal.size:
             kernels.add_denormals_32(bits, start, *shape, np.array(self.exponents), self.sums)
-            self.others.append(Histogram.of_bits(GRIDS["float64"], _as_float64(denormal)))
+            self.parts.append(Histogram.of_bits(GRIDS["float64"], _as_float64(denormal)))
 
     def result(self) -> Scan:
         if self.counts is not None:
-            dense = self.counts.T
-            self.others.append(Histogram.of_dense(self.grid, dense, self.seen - int(dense[0].sum())))
+            key, sums = kernels.taken(self.counts)
+            self.parts.append(Histogram.of_sums(self.grid, key, sums, self.seen - int(sums[0].sum())))
         largest = self.top.astype(np.uint32).view(np.float32).astype(np.float64)
         neurons = NeuronSums(self.layout.fan_in, self.exponents, self.sums, self.nonzero, largest)
-        return Scan(merged(self.others), neurons)
+        return Scan(merged(self.parts), neurons)
 
 
 class Tally64:
@@ -206,7 +207,7 @@ def _powers_16(grid: Grid, exponents: tuple[float, ...]) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _powers_32(exponents: tuple[float, ...]) -> tuple[np.ndarray, ...]:
+def _powers_32(exponents: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return kernels.power_tables_32(np.array(exponents))
 
 

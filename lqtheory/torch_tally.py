@@ -80,8 +80,9 @@ class TorchTally:
 
     def result(self) -> Scan:
         """The histograms and neuron sums of all chunks together."""
-        dense = self.counts.cpu().numpy().astype(np.int64)[: 3 if self.grid.rest else 1]
-        histogram = Histogram.of_dense(self.grid, dense, self.seen - int(dense[0].sum()))
+        key = torch.nonzero(self.counts[0]).ravel()
+        sums = self.counts[: 3 if self.grid.rest else 1, key].cpu().numpy().astype(np.int64)
+        histogram = Histogram.of_sums(self.grid, key.cpu().numpy(), sums, self.seen - int(sums[0].sum()))
         sums, nonzero, largest = (each.cpu().numpy() for each in (self.sums, self.nonzero, self.largest))
         neurons = NeuronSums(self.layout.fan_in, self.exponents, sums, nonzero, largest)
         return Scan(merged([histogram, *self.others]), neurons)
