@@ -13,19 +13,13 @@ from .histogram import GRIDS, Histogram
 from .neuron_sums import NeuronSums
 from .scan import Scan, merged
 
-_SIGNED = {8: torch.uint8, 16: torch.int16, 32: torch.int32}
-
 
 class TorchTally:
     """What one device has seen of a tensor of 8-, 16- or 32-bit floats so far."""
 
     def __init__(self, dtype: str, layout: Layout, exponents: tuple[float, ...], device: str) -> None:
-        self.grid, self.layout, self.exponents, self.device = (
-            GRIDS.get(dtype, GRIDS["float16"]),
-            layout,
-            exponents,
-            device,
-        )
+        self.grid = GRIDS.get(dtype, GRIDS["float16"])
+        self.layout, self.exponents, self.device = layout, exponents, device
         self.widened = None
         if dtype not in GRIDS:
             with np.errstate(invalid="ignore"):  # NaN patterns
@@ -39,13 +33,18 @@ class TorchTally:
 
     def add(self, bits: np.ndarray, start: int) -> None:
         """Count the bit patterns of a chunk that begins at the flat position `start`."""
-        stored = torch.from_numpy(bits.copy().view(f"i{bits.itemsize}" if bits.itemsize > 1 else "u1")).to(self.device)
+        stored = torch.from_numpy(bits.copy().view(f"i{bits.itemsize}" if bits.itemsize > 1 else "u1"))
+        values = self.count(stored.to(self.device))
+        self._add_powers(values.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0), start)
+
+    def count(self, stored: torch.Tensor) -> torch.Tensor:
+        """Count the bit patterns of a chunk, signed integers on the device; returns the magnitudes as float64."""
         pattern = stored.long() if self.widened is None else self.widened[stored.long()]
         pattern = pattern & ((1 << self.grid.bits) - 1)
         magnitude = pattern & ((1 << (self.grid.bits - 1)) - 1)
         values = self._values(magnitude)
         self._count(pattern, magnitude, values)
-        self._add_powers(values.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0), start)
+        return values
 
     def _values(self, magnitude: torch.Tensor) -> torch.Tensor:
         """The magnitudes as float64."""
