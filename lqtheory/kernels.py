@@ -7,8 +7,9 @@ accumulate in float64. A chunk is a piece, from the flat position `start`, of a 
 """
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numba import njit
+
+QUARTERS = (0.25, 0.5, 0.75, 1.0, 2.0)  # exponents that two square roots give; the default table needs no others
 
 
 @njit(nogil=True, cache=True)
@@ -59,7 +60,7 @@ def taken(total):
 
 @njit(nogil=True, cache=True)
 def _largest_and_nonzero(bits, mask, infinite):
-    """The largest finite pattern without its sign, and how many finite ones are not zero."""
+    """The largest finite pattern without its sign, how many finite ones are not zero, and whether all are finite."""
     top, nonzero = bits[0] & mask, 0
     for i in range(bits.size):  # two loops over the index: each becomes vector instructions
         top = max(top, bits[i] & mask)
@@ -72,7 +73,7 @@ def _largest_and_nonzero(bits, mask, infinite):
             finite = pattern & mask < infinite
             nonzero -= not finite
             largest = max(largest, np.int64(pattern & mask) if finite else 0)
-    return largest, nonzero
+    return largest, nonzero, top < infinite
 
 
 @njit(nogil=True, cache=True)
@@ -119,7 +120,7 @@ def power_sums_16(bits, start, outer, neurons, inner, infinite, table, sums, non
     while at < bits.size:
         row, stop = slab // outer * neurons + n, min(stop, bits.size)
         _add_16(bits[at:stop], table, sums[row])
-        top, count = _largest_and_nonzero(bits[at:stop], np.uint16(0x7FFF), np.uint16(infinite))
+        top, count, _ = _largest_and_nonzero(bits[at:stop], np.uint16(0x7FFF), np.uint16(infinite))
         nonzero[row] += count
         largest[row] = max(largest[row], top)
         at, stop, n = stop, stop + inner, n + 1
@@ -189,7 +190,54 @@ def power_sums_32(bits, start, outer, neurons, inner, mantissa, scale, inverse, 
     while at < bits.size:
         row, stop = slab // outer * neurons + n, min(stop, bits.size)
         _add_32(bits[at:stop], mantissa, scale, inverse, series, sums[row])
-        top, count = _largest_and_nonzero(bits[at:stop], np.uint32(0x7FFFFFFF), np.uint32(0x7F800000))
+        top, count, _ = _largest_and_nonzero(bits[at:stop], np.uint32(0x7FFFFFFF), np.uint32(0x7F800000))
+        nonzero[row] += count
+        largest[row] = max(largest[row], top)
+        at, stop, n = stop, stop + inner, n + 1
+        if n == neurons:
+            n, slab = 0, slab + 1
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _add_quarters(weights, total):
+    """Add the sums of |w|^p, p = 1/4, 1/2, 3/4, 1, 2, of float32 weights to the total of their neuron."""
+    fourth = half = three = one = two = 0.0
+    for i in range(weights.size):
+        w = np.float64(abs(weights[i]))
+        root = np.sqrt(w)
+        fourth_root = np.sqrt(root)
+        fourth += fourth_root
+        half += root
+        three += root * fourth_root
+        one += w
+        two += w * w
+    total[0], total[1], total[2] = total[0] + fourth, total[1] + half, total[2] + three
+    total[3], total[4] = total[3] + one, total[4] + two
+
+
+@njit(nogil=True, cache=True)
+def quarter_sums_32(bits, start, outer, neurons, inner, sums, nonzero, largest):
+    """What `power_sums_32` does for the exponents of QUARTERS, by two square roots: five times faster.
+
+    Denormal numbers are included; infinities and NaN add nothing.
+    """
+    weights = bits.view(np.float32)
+    at, n, slab = 0, start // inner % neurons, start // inner // neurons
+    while inner == 1 and at < bits.size:
+        row, stop = slab // outer * neurons + n, min(at + neurons - n, bits.size)
+        for i in range(at, stop):
+            if np.isfinite(weights[i]) and weights[i] != 0:
+                _add_quarters(weights[i : i + 1], sums[row + i - at])
+                nonzero[row + i - at] += 1
+                pattern = np.int64(bits[i] & np.uint32(0x7FFFFFFF))
+                largest[row + i - at] = max(largest[row + i - at], pattern)
+        at, n, slab = stop, 0, slab + 1
+    stop = inner - start % inner
+    while at < bits.size:
+        row, stop = slab // outer * neurons + n, min(stop, bits.size)
+        top, count, finite = _largest_and_nonzero(bits[at:stop], np.uint32(0x7FFFFFFF), np.uint32(0x7F800000))
+        found = weights[at:stop]
+        _add_quarters(found if finite else found[np.isfinite(found)], sums[row])
         nonzero[row] += count
         largest[row] = max(largest[row], top)
         at, stop, n = stop, stop + inner, n + 1
@@ -207,41 +255,3 @@ def add_denormals_32(bits, start, outer, neurons, inner, exponents, sums):
             row = run // (outer * neurons) * neurons + run % neurons
             for k in range(exponents.size):
                 sums[row, k] += (pattern * 2.0**-149) ** exponents[k]
-
-
-def power_table_16(magnitudes: Float64[np.ndarray, "32768"], exponents: Float64[np.ndarray, " k"]) -> np.ndarray:
-    """$|w|^p$ for each of the 2^15 magnitudes of a 16-bit type: [32768, k]; 0 for zero and for what is not finite."""
-    usable = np.isfinite(magnitudes) & (magnitudes > 0)
-    table = _aligned((magnitudes.size, exponents.size))
-    table[usable] = magnitudes[usable, None] ** exponents
-    return table
-
-
-def power_tables_32(exponents: Float64[np.ndarray, " k"]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The tables mantissa [1024, k], scale [256, k], inverse [1024] and series [3, k] of `power_sums_32`."""
-    middle = 1 + (np.arange(1024) + 0.5) / 1024
-    scale = np.exp2((np.arange(256)[:, None] - 127.0) * exponents)
-    scale[[0, 255]] = 0
-    order = np.arange(3)[:, None]
-    series = np.cumprod((exponents - order) / (order + 1), axis=0)
-    mantissa, aligned_scale = _aligned((1024, exponents.size)), _aligned((256, exponents.size))
-    mantissa[:], aligned_scale[:] = middle[:, None] ** exponents, scale
-    return mantissa, aligned_scale, 1 / (middle * 2**23), series
-
-
-def _aligned(shape: tuple[int, int]) -> Float64[np.ndarray, " rows columns"]:
-    """Zeros that begin on a cache line: rows of eight or sixteen numbers then lie in the fewest lines."""
-    size = shape[0] * shape[1]
-    raw = np.zeros(size + 8)
-    first = -raw.ctypes.data // 8 % 8
-    return raw[first : first + size].reshape(shape)
-
-
-def table_16() -> Int64[np.ndarray, "65536"]:
-    """An empty total for `count_16`."""
-    return np.zeros(1 << 16, np.int64)
-
-
-def table_32() -> Int64[np.ndarray, "524288 3"]:
-    """An empty total for `count_32`."""
-    return np.zeros((1 << 19, 3), np.int64)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from . import kernels
+from . import kernel_tables, kernels
 from .checkpoint import CheckpointError, Layout, WeightTensor
 from .checkpoint.tensor import decode
 from .histogram import GRIDS, Grid, Histogram
@@ -122,7 +122,7 @@ class Tally16:
         self.widened = None if dtype in GRIDS else _float16_patterns(dtype)
         self.magnitudes = self.grid.magnitude(np.arange(1 << 15))
         self.table = _powers_16(self.grid, exponents)
-        self.counts = kernels.table_16()
+        self.counts = kernel_tables.table_16()
         self.sums, self.nonzero, self.top = _empty_sums(layout, exponents)
 
     def add(self, bits: np.ndarray, start: int) -> None:
@@ -145,27 +145,34 @@ class Tally32:
 
     def __init__(self, dtype: str, layout: Layout, exponents: tuple[float, ...]) -> None:
         self.grid, self.layout, self.exponents = GRIDS[dtype], layout, exponents
-        self.tables = _powers_32(exponents)
-        self.counts = kernels.table_32() if layout.rows * layout.fan_in > SMALL else None
+        self.counts = kernel_tables.table_32() if layout.rows * layout.fan_in > SMALL else None
         self.seen, self.parts = 0, []
         self.sums, self.nonzero, self.top = _empty_sums(layout, exponents)
 
     def add(self, bits: np.ndarray, start: int) -> None:
-        shape = _shape(self.layout)
-        kernels.power_sums_32(bits, start, *shape, *self.tables, self.sums, self.nonzero, self.top)
+        usual, denormal = self._count(bits)
         if self.counts is None:
-            usual, denormal = _split_denormals(bits)
             self.parts.append(Histogram.of_bits(self.grid, usual))
-        else:
-            kernels.count_32(bits, self.counts)
-            self.seen += bits.size
-            rows = self.counts.reshape(2, -1, 3)[:, : 1 << (self.grid.mantissa - self.grid.rest)]
-            denormal = _split_denormals(bits)[1] if rows[..., 0].any() else bits[:0]
-            self.seen -= denormal.size
-            rows[:] = 0
+        if denormal.size:
+            self.parts.append(Histogram.of_bits(GRIDS["float64"], _as_float64(denormal)))
+        shape, into = _shape(self.layout), (self.sums, self.nonzero, self.top)
+        if self.exponents == kernels.QUARTERS:
+            kernels.quarter_sums_32(bits, start, *shape, *into)
+            return
+        kernels.power_sums_32(bits, start, *shape, *_powers_32(self.exponents), *into)
         if denormal.size:
             kernels.add_denormals_32(bits, start, *shape, np.array(self.exponents), self.sums)
-            self.parts.append(Histogram.of_bits(GRIDS["float64"], _as_float64(denormal)))
+
+    def _count(self, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Count a chunk in the table, if there is one; returns its usual and its denormal patterns."""
+        if self.counts is None:
+            return _split_denormals(bits)
+        kernels.count_32(bits, self.counts)
+        smallest = self.counts.reshape(2, -1, 3)[:, : 1 << (self.grid.mantissa - self.grid.rest)]
+        usual, denormal = _split_denormals(bits) if smallest[..., 0].any() else (bits, bits[:0])
+        smallest[:] = 0
+        self.seen += usual.size
+        return usual, denormal
 
     def result(self) -> Scan:
         if self.counts is not None:
@@ -203,12 +210,12 @@ class Tally64:
 
 @lru_cache(maxsize=8)
 def _powers_16(grid: Grid, exponents: tuple[float, ...]) -> np.ndarray:
-    return kernels.power_table_16(grid.magnitude(np.arange(1 << 15)), np.array(exponents))
+    return kernel_tables.power_table_16(grid.magnitude(np.arange(1 << 15)), np.array(exponents))
 
 
 @lru_cache(maxsize=8)
 def _powers_32(exponents: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    return kernels.power_tables_32(np.array(exponents))
+    return kernel_tables.power_tables_32(np.array(exponents))
 
 
 def _empty_sums(layout: Layout, exponents: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

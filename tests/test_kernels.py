@@ -8,6 +8,7 @@ from lqtheory import scan as scanning
 from lqtheory.checkpoint import Layout, WeightTensor
 from lqtheory.checkpoint.tensor import decode
 from lqtheory.histogram import GRIDS, Histogram
+from lqtheory.kernels import QUARTERS
 from lqtheory.scan import _split_denormals, scan
 from lqtheory.torch_tally import TorchTally
 
@@ -54,7 +55,8 @@ def test_counts_are_exact(n, threads, dtype, monkeypatch):
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.kind)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("chunk", [101, 1 << 20])
-def test_power_sums_of_every_neuron(layout, dtype, chunk, tolerance, monkeypatch):
+@pytest.mark.parametrize("exponents", [EXPONENTS, QUARTERS], ids=["any", "quarters"])
+def test_power_sums_of_every_neuron(layout, dtype, chunk, exponents, tolerance, monkeypatch):
     monkeypatch.setattr(scanning, "CHUNK", chunk)
     width = GRIDS[dtype].bits
     if width == 64:
@@ -62,10 +64,10 @@ def test_power_sums_of_every_neuron(layout, dtype, chunk, tolerance, monkeypatch
     else:
         bits = patterns(width, 6300, 5)
     rows = np.abs(np.nan_to_num(layout.as_rows(decode(bits, dtype)), nan=0.0, posinf=0.0, neginf=0.0))
-    ours = scan(tensor_of(bits, dtype, layout), EXPONENTS, workers=["cpu"] * 2).neurons
+    ours = scan(tensor_of(bits, dtype, layout), exponents, workers=["cpu"] * 2).neurons
     assert np.array_equal(ours.nonzero, np.count_nonzero(rows, axis=1))
     assert ours.largest * ours.unit == pytest.approx(rows.max(axis=1), rel=1e-15)
-    for p in EXPONENTS:
+    for p in exponents:
         unit = rows.max()
         truth = np.log(np.sum((rows / unit) ** p, axis=1)) + p * np.log(unit)
         assert ours.log_power_sum(p) == pytest.approx(truth, rel=tolerance["merge"], abs=tolerance["merge"])

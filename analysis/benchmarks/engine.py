@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lqtheory import kernels
+from lqtheory import kernel_tables, kernels
 from lqtheory.checkpoint import Layout, WeightTensor
 from lqtheory.scan import cpu_workers, scan
 
@@ -67,7 +67,11 @@ def kernel_rows(dtype: str) -> Iterator[dict[str, Any]]:
     values = torch.from_numpy(bits.view(np.int16 if dtype == "bfloat16" else np.float32).reshape(SIDE, SIDE))
     values = values.view(torch.bfloat16) if dtype == "bfloat16" else values
     tensor = WeightTensor("w", (SIDE, SIDE), dtype, Layout(1, 1, SIDE, SIDE, "linear"), lambda: bits)
-    count, table = (kernels.count_16, kernels.table_16) if dtype == "bfloat16" else (kernels.count_32, kernels.table_32)
+    count, table = (
+        (kernels.count_16, kernel_tables.table_16)
+        if dtype == "bfloat16"
+        else (kernels.count_32, kernel_tables.table_32)
+    )
     few = values[: SIDE // 8]
 
     def norms() -> None:

@@ -15,7 +15,11 @@ def module_of(path: str) -> nn.Module:
     layers = nn.ModuleDict()
     for name, w in load_file(path).items():
         if w.ndim == 2 and w.is_floating_point():
-            layer = nn.Embedding(w.shape[0], w.shape[1]) if "embeddings" in name else nn.Linear(w.shape[1], w.shape[0], bias=False)
+            layer = (
+                nn.Embedding(w.shape[0], w.shape[1])
+                if "embeddings" in name
+                else nn.Linear(w.shape[1], w.shape[0], bias=False)
+            )
             layer.weight.data.copy_(w)
             layers[name.replace(".", "_")] = layer
     return layers
