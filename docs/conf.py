@@ -2,7 +2,8 @@
 
 With LQTHEORY_INTERSPHINX=1 types of NumPy, SciPy, torch, Matplotlib and SymPy link to their own documentation, which
 has to be fetched. The theory and the docstrings link to each other: `Definition 7` in a docstring leads to its heading,
-and `lqtheory.indices.pq_index` on a page of theory to its documentation.
+and `lqtheory.indices.pq_index` on a page of theory to its documentation. Formulas become MathML, which browsers draw
+themselves: no script is fetched.
 """
 
 import os
@@ -13,7 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
+from docutils.nodes import SkipNode  # noqa: E402
 from gallery import made  # noqa: E402
+from latex2mathml.converter import convert  # noqa: E402
 
 import lqtheory  # noqa: E402
 
@@ -22,8 +25,9 @@ author = "the lqtheory authors"
 copyright = "MIT licence"
 release = version = lqtheory.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.viewcode", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = f"lqtheory {release}"
 exclude_patterns = ["_build", "gallery/README.md"]
 nitpicky = True
@@ -102,7 +106,18 @@ def _reference(match: re.Match[str]) -> str:
     return f"{{py:{'mod' if is_module else 'obj'}}}`{dotted}`"
 
 
+def visit_inline_math(translator, node):
+    translator.body.append(convert(node.astext()))
+    raise SkipNode
+
+
+def visit_math_block(translator, node):
+    translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    raise SkipNode
+
+
 def setup(app):
     made.write(ROOT / "docs" / "gallery")
+    app.add_html_math_renderer("mathml", (visit_inline_math, None), (visit_math_block, None))
     app.connect("autodoc-process-docstring", link_docstring)
     app.connect("source-read", link_theory)
