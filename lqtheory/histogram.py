@@ -8,6 +8,7 @@ $\sum r^2$ are whole numbers: merging is addition, exact in any order, over tens
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -93,16 +94,15 @@ class Histogram:
         parts = list(parts)
         if len(parts) == 1:
             return parts[0]
-        key, place = np.unique(np.concatenate([part.key for part in parts]), return_inverse=True)
-
-        def add(name: str) -> np.ndarray:
-            values = np.concatenate([getattr(part, name) for part in parts])
-            total = np.zeros(key.size, dtype=values.dtype)
-            np.add.at(total, place, values)
-            return total
-
+        key, *sums = (np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS)
         zeros, nonfinite = sum(part.zeros for part in parts), sum(part.nonfinite for part in parts)
-        return cls(parts[0].grid, key, add("count"), add("rest"), add("rest_squared"), zeros, nonfinite)
+        return cls(parts[0].grid, *_added(key, sums), zeros, nonfinite)
+
+    @cached_property
+    def without_signs(self) -> "Histogram":
+        """The histogram of the magnitudes."""
+        key, sums = self.key & (self.grid.keys // 2 - 1), [self.count, self.rest, self.rest_squared]
+        return Histogram(self.grid, *_added(key, sums), self.zeros, self.nonfinite)
 
     @property
     def d(self) -> int:
@@ -114,7 +114,7 @@ class Histogram:
         """+1 or -1 for each bin."""
         return np.where(self.key < self.grid.keys // 2, 1.0, -1.0)
 
-    @property
+    @cached_property
     def low_and_step(self) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
         """The smallest magnitude in each bin, and what one unit of r adds to it."""
         pattern = (self.key & (self.grid.keys // 2 - 1)) << self.grid.rest
@@ -127,7 +127,7 @@ class Histogram:
         low, step = self.low_and_step
         return low, low + step * ((1 << self.grid.rest) - 1)
 
-    @property
+    @cached_property
     def moments(self) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
         """Mean and standard deviation of the magnitudes in each bin."""
         low, step = self.low_and_step
@@ -137,19 +137,33 @@ class Histogram:
         return low + step * mean, step * np.sqrt(variance)
 
     def atoms(self) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
-        """Signed values and their counts, one or two a bin, with the bin's number, mean and variance."""
-        mean, spread = self.moments
-        first, second, share = two_points(*self.edges, mean, spread)
-        wide = spread > 0
-        none = [0.0] if self.zeros else []
-        values = np.concatenate([none, self.sign * first, (self.sign * second)[wide]])
-        counts = np.concatenate([[self.zeros] if none else [], self.count * share, (self.count * (1 - share))[wide]])
-        return values, counts
+        """Magnitudes in ascending order and their counts: one or two a bin, with its number, mean and variance."""
+        bins = self.without_signs
+        mean, spread = bins.moments
+        first, second, share = two_points(*bins.edges, mean, spread)
+        taken = np.column_stack([np.ones(mean.size, bool), spread > 0]).ravel()
+        values = np.column_stack([first, second]).ravel()[taken]
+        counts = np.column_stack([bins.count * share, bins.count * (1 - share)]).ravel()[taken]
+        none = [0] if self.zeros else []
+        return np.insert(values, none, 0.0), np.insert(counts, none, self.zeros)
 
     @property
     def exact(self) -> bool:
         """Whether every bin gives its weights back."""
-        return bool(np.all((self.count <= 2) | (self.moments[1] == 0)))
+        bins = self.without_signs
+        return bool(np.all((bins.count <= 2) | (bins.moments[1] == 0)))
+
+
+_COLUMNS = ("key", "count", "rest", "rest_squared")
+
+
+def _added(key: np.ndarray, sums: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Ascending keys, each once, and the three sums of the bins with the same key."""
+    order = np.argsort(key, kind="stable")  # runs that are sorted already are merged
+    key = key[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    n, r, r2 = (np.add.reduceat(values[order], first) if first.size else values for values in sums)
+    return key[first], n, r, r2
 
 
 def two_points(
@@ -174,17 +188,22 @@ def two_points(
     return first, second, np.where(wide, share, 1.0)
 
 
-def atoms_of(histograms: Iterable[Histogram]) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
-    """Signed values and counts of all weights of some histograms, of whatever grids, together."""
-    values, counts = zip(*(h.atoms() for h in histograms), strict=True)
-    return np.concatenate(values), np.concatenate(counts)
-
-
 def profile_of(histograms: Sequence[Histogram]) -> Profile:
-    """The profile of all finite weights of some histograms together."""
-    values, counts = atoms_of(histograms)
-    order = np.argsort(np.abs(values), kind="stable")
-    return Profile(np.abs(values)[order], counts[order], all(h.exact for h in histograms))
+    """The profile of all finite weights of some histograms, of whatever grids, together."""
+    values, counts = (np.concatenate(each) for each in zip(*(h.atoms() for h in histograms), strict=True))
+    exact = all(h.exact for h in histograms)
+    if len(histograms) == 1:
+        return Profile(values, counts, exact)
+    order = np.argsort(values, kind="stable")
+    return Profile(values[order], counts[order], exact)
+
+
+def signed_moments(histograms: Sequence[Histogram]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each bin of some histograms: signed mean, standard deviation and number of its weights; the zeros last."""
+    parts = [(h.sign * h.moments[0], h.moments[1], h.count.astype(np.float64)) for h in histograms]
+    zeros = np.array([float(sum(h.zeros for h in histograms))])
+    mean, spread, count = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return np.append(mean, 0.0), np.append(spread, 0.0), np.append(count, zeros)
 
 
 def power_sum_bracket(histogram: Histogram, p: float) -> tuple[float, float]:

@@ -26,14 +26,9 @@ def log_effective_number(profile: PowerSums, p: float, q: float) -> Any:
     with np.errstate(invalid="ignore"):
         if np.isinf(q):
             return log_power_sum(profile, p) - p * profile.log_max
-        if isinstance(profile, Profile) and (q == p or (q - p) * _log_range(profile) < 0.5):
+        if isinstance(profile, Profile) and (q == p or (q - p) * profile.log_range < 0.5):
             return _log_effective_number_near(profile, p, q)
         return (q * log_power_sum(profile, p) - p * log_power_sum(profile, q)) / (q - p)
-
-
-def _log_range(profile: Profile) -> float:
-    nonzero = profile.log_magnitudes[profile.magnitudes > 0]
-    return float(nonzero[-1] - nonzero[0]) if nonzero.size else np.inf
 
 
 def _log_effective_number_near(profile: Profile, p: float, q: float) -> float:
@@ -180,20 +175,21 @@ def weights_needed(profile: Profile, eps: float, p: float = 2) -> int:
     return high
 
 
-def kurtosis(values: ArrayLike, counts: ArrayLike = 1.0) -> float:
+def kurtosis(values: ArrayLike, counts: ArrayLike = 1.0, spreads: ArrayLike = 0.0) -> float:
     r"""$n \sum (w_i - \bar w)^4 / (\sum (w_i - \bar w)^2)^2$ of signed weights, Definition 16: 3 for Gaussian ones.
 
-    `counts` weights share each value; nan for constant weights. Heavy tails make it large.
+    Each value stands for `counts` weights that lie around it with standard deviation `spreads`, half of them above
+    and half below. nan for constant weights. Heavy tails make it large.
 
-    >>> kurtosis([-1, 1, -1, 1])
-    1.0
+    >>> kurtosis([-1, 1, -1, 1]), kurtosis([0, 0], spreads=[1, 1])
+    (1.0, 1.0)
     """
-    x = np.asarray(values, dtype=np.float64)
-    n = np.broadcast_to(np.asarray(counts, dtype=np.float64), x.shape)
+    x, n, s = np.broadcast_arrays(*(np.asarray(each, dtype=np.float64) for each in (values, counts, spreads)))
     with np.errstate(invalid="ignore", divide="ignore"):
-        x = x / np.max(np.abs(x))
-        square = (x - np.sum(n * x) / np.sum(n)) ** 2
-        return float(np.sum(n) * np.sum(n * square * square) / np.sum(n * square) ** 2)
+        unit = np.max(np.abs(x) + s)
+        away, around = (x / unit - np.sum(n * (x / unit)) / np.sum(n)) ** 2, (s / unit) ** 2
+        fourth = np.sum(n * (away * away + 6 * away * around + around * around))
+        return float(np.sum(n) * fourth / np.sum(n * (away + around)) ** 2)
 
 
 def hill_tail_index(profile: Profile, k: int) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import indices
-from .histogram import Histogram, atoms_of, profile_of
+from .histogram import Histogram, profile_of, signed_moments
 from .neuron_sums import NeuronSums
 from .norms import PowerSums, lq_norm
 from .profile import Profile
@@ -121,8 +121,8 @@ def measure(histograms: Sequence[Histogram], neurons: Sequence[NeuronSums], qs: 
     nonfinite, count = sum(h.nonfinite for h in histograms), sum(len(each.sums) for each in neurons)
     if not finite:
         return Measure(nonfinite, nonfinite, count)
-    profile, (values, counts) = profile_of(finite), atoms_of(finite)
-    mean, std = mean_and_std(values, counts)
+    profile, (values, spreads, counts) = profile_of(finite), signed_moments(finite)
+    mean, std = mean_and_std(values, spreads, counts)
     rows = neuron_indices(neurons, qs)
     return Measure(
         parameters=profile.d + nonfinite,
@@ -134,7 +134,7 @@ def measure(histograms: Sequence[Histogram], neurons: Sequence[NeuronSums], qs: 
         max_abs=float(profile.magnitudes[-1]),
         neurons=count,
         profile=profile,
-        indices=profile_indices(profile, qs) | {"kurtosis": indices.kurtosis(values, counts)},
+        indices=profile_indices(profile, qs) | {"kurtosis": indices.kurtosis(values, counts, spreads)},
         structured=profile_indices(group_norms(neurons), qs),
         neurons_summary={label: summary(each) for label, each in rows.items()},
         null=gaussian_indices(profile.d, qs),
@@ -142,14 +142,14 @@ def measure(histograms: Sequence[Histogram], neurons: Sequence[NeuronSums], qs: 
     )
 
 
-def mean_and_std(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    """Mean and sample standard deviation (n - 1) of signed values that `counts` weights share."""
+def mean_and_std(values: np.ndarray, spreads: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """Mean and sample standard deviation (n - 1) of weights, `counts` of them around each value with a spread."""
     n = float(np.sum(counts))
-    scale = float(np.max(np.abs(values))) or 1.0
-    x = values / scale
+    unit = float(np.max(np.abs(values))) or 1.0
+    x, s = values / unit, spreads / unit
     mean = float(np.sum(counts * x) / n)
-    variance = float(np.sum(counts * (x - mean) ** 2)) / (n - 1) if n > 1 else np.nan
-    return mean * scale, float(np.sqrt(variance)) * scale
+    variance = float(np.sum(counts * ((x - mean) ** 2 + s**2))) / (n - 1) if n > 1 else np.nan
+    return mean * unit, float(np.sqrt(variance)) * unit
 
 
 def _flags(profile: Profile, nonfinite: int, neurons: Sequence[NeuronSums]) -> Iterator[str]:

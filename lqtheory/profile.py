@@ -1,7 +1,7 @@
 """The one object all theory reads: the magnitudes of a set of weights, sorted, with their multiplicities."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -42,15 +42,8 @@ class Profile:
         and variance, all in closed form, as a pair of magnitudes. It is the baseline that lets an index be read.
         """
         m = min(check_count(d, "d", 1, 2**62), bins)
-        law = NormalDist()
-        edges = np.array([law.inv_cdf((1 + k / m) / 2) for k in range(m)])
-        density = np.append(np.exp(-(edges**2) / 2) * np.sqrt(2 / np.pi), 0.0)
-        moment = np.append(edges * density[:-1], 0.0)
-        mean = -np.diff(density) * m
-        spread = np.sqrt(np.maximum(1 - np.diff(moment) * m - mean**2, 0.0))
-        low = np.maximum(mean - spread, 0.0)
-        atoms = np.column_stack([low, 2 * mean - low]).ravel()
-        return cls(np.sort(atoms), np.full(2 * m, d / (2 * m)), exact=False)
+        atoms = _half_normal(m)
+        return cls(atoms, np.full(atoms.size, d / atoms.size), exact=False)
 
     @property
     def d(self) -> int:
@@ -71,6 +64,12 @@ class Profile:
     def log_max(self) -> float:
         """Logarithm of the largest magnitude; -inf for w = 0."""
         return float(self.log_magnitudes[-1])
+
+    @cached_property
+    def log_range(self) -> float:
+        """Logarithm of the largest over the smallest magnitude that is not zero; inf for w = 0."""
+        nonzero = self.log_magnitudes[np.searchsorted(self.magnitudes, 0.0, side="right") :]
+        return float(nonzero[-1] - nonzero[0]) if nonzero.size else np.inf
 
     @cached_property
     def log_magnitudes(self) -> Float64[np.ndarray, " m"]:
@@ -116,3 +115,16 @@ class Profile:
     def __repr__(self) -> str:
         kind = "exact" if self.exact else "binned"
         return f"Profile(d={self.d}, nonzero={self.nonzero}, max={self.magnitudes[-1]:.6g}, {kind})"
+
+
+@lru_cache(maxsize=64)
+def _half_normal(m: int) -> Float64[np.ndarray, " 2m"]:
+    """Two magnitudes for each of m pieces of equal probability of the half-normal law, with its mean and variance."""
+    law = NormalDist()
+    edges = np.array([law.inv_cdf((1 + k / m) / 2) for k in range(m)])
+    density = np.append(np.exp(-(edges**2) / 2) * np.sqrt(2 / np.pi), 0.0)
+    moment = np.append(edges * density[:-1], 0.0)
+    mean = -np.diff(density) * m
+    spread = np.sqrt(np.maximum(1 - np.diff(moment) * m - mean**2, 0.0))
+    low = np.maximum(mean - spread, 0.0)
+    return np.sort(np.column_stack([low, 2 * mean - low]).ravel())
