@@ -1,5 +1,7 @@
 """What is worth drawing of a profile in a few hundred numbers: Lorenz curve, effective shares, magnitudes, tail."""
 
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,12 +48,12 @@ def magnitudes(profile: Profile) -> dict[str, Any]:
     {'top': -0.3, 'step': 0.1, 'counts': None, 'below': 0, 'zeros': 1}
     """
     top = np.floor(profile.log_max / np.log(10) * BINS_PER_DECADE + 1) / BINS_PER_DECADE
-    bins = DECADES * BINS_PER_DECADE
+    size = DECADES * BINS_PER_DECADE
     logs = profile.log_magnitudes[profile.magnitudes > 0] / np.log(10)
     weights = profile.counts[profile.counts.size - logs.size :]
-    place = np.floor((logs - top) * BINS_PER_DECADE).astype(np.int64) + bins
-    inside = np.clip(place, -1, bins - 1) + 1
-    counts = np.rint(np.bincount(inside, weights, bins + 1)).astype(np.int64)
+    place = np.floor((logs - top) * BINS_PER_DECADE).astype(np.int64) + size
+    inside = np.clip(place, -1, size - 1) + 1
+    counts = np.rint(np.bincount(inside, weights, size + 1)).astype(np.int64)
     return {
         "top": float(top),
         "step": 1 / BINS_PER_DECADE,
@@ -74,6 +76,28 @@ def tail(profile: Profile, share: float = TAIL) -> dict[str, float] | None:
     if not np.isfinite(alpha):
         return None
     return {"share": _rounded(k / profile.d), "start": _rounded(start), "alpha": _rounded(alpha), "weights": k}
+
+
+def bins(drawn: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """The edges of an outline's bins, from the smallest magnitude in them, and the share of all weights in each."""
+    found = drawn["magnitudes"]
+    counts = found["counts"]
+    total = sum(counts) + found["below"] + found["zeros"]
+    first = next((k for k, count in enumerate(counts) if count), 0)
+    edges = [10 ** (found["top"] + found["step"] * (k - len(counts))) for k in range(first, len(counts) + 1)]
+    return edges, [count / total for count in counts[first:]]
+
+
+def fitted(drawn: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """What the fitted tail puts into each whole bin above its start: (middle of the bin, share of all weights)."""
+    tail, edges = drawn["tail"], bins(drawn)[0]
+    if not tail:
+        return []
+
+    def beyond(x: float) -> float:
+        return tail["share"] * (x / tail["start"]) ** -tail["alpha"]
+
+    return [((a * b) ** 0.5, beyond(a) - beyond(b)) for a, b in pairwise(edges) if a >= tail["start"]]
 
 
 def thinned(x: np.ndarray, y: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:

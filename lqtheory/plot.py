@@ -1,17 +1,19 @@
 """Figures from records alone. Each function draws on an Axes and returns it; nothing is computed here."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from . import indices
-from .outline import thinned
+from .outline import bins, fitted, thinned
 from .profile import Profile
 from .records import Record, violations
 
@@ -176,3 +178,63 @@ def _new_axes() -> Axes:
     from matplotlib import pyplot
 
     return pyplot.subplots(layout="constrained")[1]
+
+
+WIDTHS = {"single": 3.35, "double": 6.95}
+"""Widths of one and two columns of print, in inches."""
+
+
+ABOVE: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2}
+
+
+@contextmanager
+def publication() -> Iterator[None]:
+    """Within it figures are made in the style of the project's own: small type, thin rules, fonts that stay text."""
+    with mpl.rc_context({**STYLE, "axes.prop_cycle": cycler(color=[style["color"] for style in METHODS])}):
+        yield
+
+
+def figure(columns: str = "single", ratio: float = 0.75) -> Figure:
+    """An empty figure as wide as one ("single") or both ("double") columns of a paper; `ratio` is height over width."""
+    if columns not in WIDTHS:
+        raise ValueError(f"columns must be one of {', '.join(WIDTHS)}, got columns={columns!r}.")
+    return Figure(figsize=(WIDTHS[columns], WIDTHS[columns] * ratio), layout="constrained")
+
+
+def histogram(drawn: Mapping[str, Any], ax: Axes) -> Axes:
+    """The magnitudes of an outline (`lqtheory.outline.outline`), and the tail that was fitted to the largest."""
+    edges, shares = bins(drawn)
+    ax.stairs(shares, edges, fill=True, color="#9cc3ea", label="weights")
+    if drawn["tail"]:
+        label = f"fitted tail, exponent {drawn['tail']['alpha']:.2f}"
+        ax.plot(*zip(*fitted(drawn), strict=True), color="#D55E00", linewidth=2, label=label)
+    ax.set(xscale="log", yscale="log", xlabel="magnitude", ylabel="share of the weights per bin")
+    ax.set_ylim(bottom=min(share for share in shares if share) / 2)
+    ax.legend(**ABOVE)
+    return ax
+
+
+def heat_map(rows: Mapping[str, Mapping[str, float]], ax: Axes, label: str = "") -> Axes:
+    """An index over layers and q, name -> q -> value, as `outline(...)["effective_share"]` has it for one layer."""
+    columns = list(next(iter(rows.values())))
+    image = ax.imshow([[row[q] for q in columns] for row in rows.values()], aspect="auto", cmap="cividis")
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_xlabel("q")
+    ax.grid(visible=False)
+    if isinstance(whole := ax.get_figure(root=True), Figure):
+        whole.colorbar(image, ax=ax, label=label)
+    return ax
+
+
+def budget(rows: Mapping[str, Mapping[str, float]], ax: Axes) -> Axes:
+    """The share of each layer that must stay, name -> error -> share: bars inside one another, the darkest shortest."""
+    names, errors = list(rows), sorted(next(iter(rows.values())), key=float)
+    for eps, color in zip(errors, ("#cfe3f5", "#7fb2de", "#0b5cad", "#08336b"), strict=False):
+        ax.barh(names, [rows[name][eps] for name in names], color=color, label=f"{float(eps):.0%}")
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1)
+    ax.xaxis.set_major_formatter(PERCENT)
+    ax.set_xlabel("share needed for each error")
+    ax.legend(**ABOVE, ncols=len(errors), columnspacing=0.8, handlelength=1)
+    return ax

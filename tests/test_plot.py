@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 import lqtheory
 from lqtheory import plot
 from lqtheory.indices import lorenz
+from lqtheory.outline import outline
 from lqtheory.profile import Profile
 from lqtheory.records import Record
 
@@ -121,3 +122,44 @@ def test_results_plot_themselves_on_axes_of_their_own():
     assert {"network", "Gaussian"} <= lines(lqtheory.analyze(a).plot()).keys()
     assert {"A", "B"} <= lines(lqtheory.compare(a, b, resamples=0).plot()).keys()
     pyplot.close("all")
+
+
+PARETO = Profile.of((1 - np.random.default_rng(3).random(100_000)) ** (-1 / 2.5))
+
+
+def test_the_histogram_has_all_weights_and_the_tail_lies_on_it(ax):
+    drawn = outline(PARETO)
+    assert plot.histogram(drawn, ax) is ax
+    (bars,) = ax.patches
+    values, edges, _ = bars.get_data()
+    assert np.sum(values) == pytest.approx(1, rel=1e-12)
+    assert edges[0] <= PARETO.magnitudes[0] < PARETO.magnitudes[-1] < edges[-1]
+    fit = dict(lines(ax)[f"fitted tail, exponent {drawn['tail']['alpha']:.2f}"])
+    assert drawn["tail"]["alpha"] == pytest.approx(2.5, rel=0.05)
+    measured = dict(zip(np.sqrt(edges[1:] * edges[:-1]), values, strict=True))
+    near = [x for x in fit if fit[x] > 1e-3]
+    assert len(near) >= 5
+    assert [fit[x] for x in near] == pytest.approx(
+        [measured[min(measured, key=lambda y: abs(y - x))] for x in near], rel=0.2
+    )
+
+
+def test_heat_map_and_budget_show_each_layer(ax):
+    rows = {"first": {"0.25": 0.5, "0.5": 0.4}, "second": {"0.25": 0.9, "0.5": 0.8}}
+    assert plot.heat_map(rows, ax) is ax
+    assert ax.images[0].get_array().tolist() == [[0.5, 0.4], [0.9, 0.8]]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"]
+    other = Figure().subplots()
+    plot.budget({"first": {"0.01": 0.9, "0.5": 0.2}, "second": {"0.01": 1.0, "0.5": 0.3}}, other)
+    assert [bar.get_width() for bar in other.patches] == [0.9, 1.0, 0.2, 0.3]
+    assert [text.get_text() for text in other.get_legend().get_texts()] == ["1%", "50%"]
+
+
+def test_presets_have_the_width_of_a_column_and_leave_no_trace():
+    before = dict(mpl.rcParams)
+    with plot.publication():
+        assert mpl.rcParams["pdf.fonttype"] == 42
+        assert plot.figure("double", ratio=0.5).get_size_inches().tolist() == [6.95, 3.475]
+    assert dict(mpl.rcParams) == before
+    with pytest.raises(ValueError, match="columns must be one of single, double"):
+        plot.figure("triple")

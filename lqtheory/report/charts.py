@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from ..outline import bins, fitted
 from .svg import (
     BOTTOM,
     LEFT,
@@ -87,36 +88,29 @@ def _half(curve: Mapping[str, Sequence[float]]) -> str:
     return "no weights"
 
 
-def histogram_chart(outline: Mapping[str, Any], d: int, rms: float) -> Markup:
+def histogram_chart(outline: Mapping[str, Any], rms: float) -> Markup:
     """Magnitudes in tenths of a decade, the fitted tail, and Gaussian weights of the same mean square."""
-    found, tail = outline["magnitudes"], outline["tail"]
-    counts, step, top = found["counts"], found["step"], found["top"]
-    edges = [top + step * (k - len(counts)) for k in range(len(counts) + 1)]
-    first = next((k for k, count in enumerate(counts) if count), 0)
-    x = Axis(10.0 ** edges[first], 10.0**top, LEFT, RIGHT, log=True)
-    y = log_axis([count / d for count in counts], BOTTOM, TOP)
+    (edges, shares), tail = bins(outline), outline["tail"]
+    x = Axis(edges[0], edges[-1], LEFT, RIGHT, log=True)
+    y = log_axis(shares, BOTTOM, TOP)
     axes = frame(x, y, "magnitude of a weight", "share of the weights per bin", power_of_ten, _share_tick)
     bars = join(
         element(
             "rect",
-            element("title", f"{10.0**a:.3g} to {10.0**b:.3g}: {count:,} weights, {count / d:.3g} of all"),
-            x=x(10.0**a) + 0.5,
-            width=x(10.0**b) - x(10.0**a) - 1,
-            y=y(count / d),
-            height=BOTTOM - y(count / d),
+            element("title", f"{a:.3g} to {b:.3g}: {share:.3g} of the weights"),
+            x=x(a) + 0.5,
+            width=x(b) - x(a) - 1,
+            y=y(share),
+            height=BOTTOM - y(share),
             class_="bar",
         )
-        for a, b, count in zip(edges, edges[1:], counts, strict=False)
-        if count
+        for (a, b), share in zip(pairwise(edges), shares, strict=True)
+        if share
     )
-    bins = list(zip(edges[first:], edges[first + 1 :], strict=False))
-    normal = [(10.0 ** ((a + b) / 2), _gaussian_share(10.0**a, 10.0**b, rms)) for a, b in bins]
-    fitted = []
-    if tail:
-        law = [(10.0**a, 10.0**b) for a, b in bins if 10.0**a >= tail["start"]]
-        fitted = [(math.sqrt(a * b), _pareto_share(a, b, tail)) for a, b in law]
+    normal = [(math.sqrt(a * b), _gaussian_share(a, b, rms)) for a, b in pairwise(edges)]
     lines = _curve(x, y, normal, "series s1 d1", "Gaussian weights with the same mean square")
-    lines += _curve(x, y, fitted, "series s3 d0 thick", f"fitted tail, exponent {tail['alpha']:.2f}" if tail else "")
+    if tail:
+        lines += _curve(x, y, fitted(outline), "series s3 d0 thick", f"fitted tail, exponent {tail['alpha']:.2f}")
     return chart("Histogram of the magnitudes", axes, bars, lines)
 
 
@@ -126,11 +120,6 @@ def _share_tick(value: float) -> str:
 
 def _gaussian_share(low: float, high: float, rms: float) -> float:
     return math.erf(high / rms / math.sqrt(2)) - math.erf(low / rms / math.sqrt(2)) if rms else 0.0
-
-
-def _pareto_share(low: float, high: float, tail: Mapping[str, float]) -> float:
-    start, alpha = tail["start"], tail["alpha"]
-    return tail["share"] * ((low / start) ** -alpha - (high / start) ** -alpha)
 
 
 def _curve(x: Axis, y: Axis, points: Sequence[Point], kind: str, title: str) -> Markup:

@@ -11,7 +11,7 @@ from .tables import Cell, Column, Table
 Row = dict[str, Any]
 
 FALLING = ("effective_number", "weights_needed")  # smaller is more compressible
-COUNTS = ("effective_number", "weights_needed", "sparsity_index", "normalized_sparsity_index")  # depend on d
+COUNTS = ("effective_number", "weights_needed", "sparsity_index")  # depend on d
 DOMINATES = "its Lorenz curve lies above everywhere, so every index that respects the transfer principle agrees."
 SCALED = ("lq_norm",)  # depends on the scale of the weights, says nothing by itself
 

@@ -309,7 +309,7 @@ def magnitudes_block(document: Row) -> Block:
         else ""
     )
     shape = Figure(
-        histogram_chart(drawn, d, rms),
+        histogram_chart(drawn, rms),
         f"Histogram of the magnitudes in bins of a tenth of a decade, both axes logarithmic. {fit}Not drawn: "
         f"{counted['zeros']:,} exact zeros and {counted['below']:,} weights below the axis.",
         [
