@@ -1,7 +1,8 @@
 r"""Budgets: how many weights each neuron keeps, to the weight.
 
-A budget is a function of the scores of all layers and of the total to keep; it returns one count per neuron, and
-the counts sum to the total exactly. No neuron gets fewer than `least` weights (one, unless asked).
+A budget is a function of the scores of all layers, of the total to keep and of the shapes of the tensors; it returns
+one count per neuron, and the counts sum to the total exactly. No neuron gets fewer than `least` weights (one, unless
+asked). Budgets of whole layers are in `layers`.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,8 @@ from ..profile import Profile
 
 Scores = Sequence[Float64[np.ndarray, " out fan_in"]]
 Counts = list[Int64[np.ndarray, " out"]]
-Budget = Callable[[Scores, int], Counts]
+Shapes = Sequence[tuple[int, ...]]
+Budget = Callable[[Scores, int, Shapes], Counts]
 
 
 def kept_total(weights: int, sparsity: float) -> int:
@@ -29,7 +31,7 @@ def kept_total(weights: int, sparsity: float) -> int:
     return int((1 - s) * weights + Fraction(1, 2))
 
 
-def uniform(scores: Scores, total: int, least: int = 1) -> Counts:
+def uniform(scores: Scores, total: int, shapes: Shapes = (), least: int = 1) -> Counts:
     r"""The same share of every neuron: quota $d_i\,k/N$, rounded down or up by largest remainder.
 
     Of equal remainders the earlier neuron's is rounded up. A neuron whose quota is below `least` gets `least`, and
@@ -54,7 +56,7 @@ def uniform(scores: Scores, total: int, least: int = 1) -> Counts:
     return _split(counts, scores)
 
 
-def global_ranking(scores: Scores, total: int, least: int = 1) -> Counts:
+def global_ranking(scores: Scores, total: int, shapes: Shapes = (), least: int = 1) -> Counts:
     """The `total` largest scores of all layers together, after the `least` largest of each neuron.
 
     Equal scores go to the earlier layer, then to the lower flat index.
@@ -90,7 +92,7 @@ def keep_rule(scores: Scores, eta: float, q: float = 0.5) -> Counts:
     return _split(_rule(scale, _effective_numbers(scores, q), _fan_in(scores)), scores)
 
 
-def keep_rule_at_total(scores: Scores, total: int, q: float = 0.5) -> Counts:
+def keep_rule_at_total(scores: Scores, total: int, shapes: Shapes = (), q: float = 0.5) -> Counts:
     r"""The keep rule at the $\eta$ where it keeps `total` weights in all.
 
     The counts grow one by one as $\eta$ falls; where several neurons grow at the same $\eta$ and not all may, the

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from .._checks import check_count
 from .budgets import Budget, kept_total
 from .scores import Layer, Score
 
@@ -38,8 +39,26 @@ class Method:
     def masks(self, layers: Sequence[Layer], sparsity: float) -> dict[str, Bool[np.ndarray, " out fan_in"]]:
         """One mask per layer, which together keep exactly `kept_total` weights."""
         scores = [self.score(layer) for layer in layers]
-        counts = self.budget(scores, kept_total(sum(layer.weight.size for layer in layers), sparsity))
+        total = kept_total(sum(layer.weight.size for layer in layers), sparsity)
+        counts = self.budget(scores, total, [layer.shape or layer.weight.shape for layer in layers])
         return {layer.name: largest_scores(s, c) for layer, s, c in zip(layers, scores, counts, strict=True)}
+
+
+def n_of_m(scores: Float64[np.ndarray, " out fan_in"], n: int, m: int) -> Bool[np.ndarray, " out fan_in"]:
+    """True for the n largest scores of each aligned group of m consecutive inputs, Definition 15.
+
+    A last group of fewer than m inputs keeps n of them, or all. Of equal scores the one with the lower index stays.
+
+    >>> n_of_m(np.array([[4.0, 1.0, 2.0, 3.0, 5.0]]), 2, 4)
+    array([[ True, False, False,  True,  True]])
+    """
+    check_count(n, "n", 1, m)
+    rows, fan_in = scores.shape
+    groups = -(-fan_in // m)
+    padded = np.full((rows, groups * m), -np.inf)
+    padded[:, :fan_in] = scores
+    kept = largest_scores(padded.reshape(rows * groups, m), np.full(rows * groups, n))
+    return kept.reshape(rows, groups * m)[:, :fan_in]
 
 
 def keeps_largest(weight: Float64[np.ndarray, " out fan_in"], mask: Bool[np.ndarray, " out fan_in"]) -> bool:

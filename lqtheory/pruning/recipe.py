@@ -1,0 +1,224 @@
+"""Prune a module: score, budget, mask, and re-fit what is left."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+from .._checks import check_count
+from . import budgets, layers as by_layers, scores
+from .budgets import Budget, kept_total
+from .masks import Method, n_of_m
+from .network import ROWS, Inputs, Prunable, gains, layers, observe, prunable
+from .refit import Fit, least_squares, sequential
+from .scores import Layer, Score
+from .support import support_search
+from .surgeon import block_surgeon
+
+SCORES: Mapping[str, Score] = {
+    "magnitude": scores.magnitude,
+    "wanda": scores.wanda,
+    "variance": scores.variance,
+    "surgeon": scores.surgeon,
+    "lamp": scores.lamp,
+    "bound": scores.by_gain(scores.wanda),
+    "gain-surgeon": scores.by_gain(scores.surgeon),
+    "random": scores.random(seed=0),
+}
+BUDGETS: Mapping[str, Budget] = {
+    "global": budgets.global_ranking,
+    "uniform": budgets.uniform,
+    "layer": by_layers.layer_uniform,
+    "keep-rule": budgets.keep_rule_at_total,
+    "erk": by_layers.erdos_renyi_kernel,
+    "owl": by_layers.outlier_weighted,
+    "effective-number": by_layers.by_effective_number,
+}
+FITS: Mapping[str, Fit] = {
+    "least-squares": least_squares,
+    "support-search": support_search,
+    "block-surgeon": block_surgeon,
+}
+"""Names for the command line and for `prune`; wherever a name is taken, a function is taken as well."""
+
+Masks = dict[str, Bool[np.ndarray, " out fan_in"]]
+
+
+def named(choice: str | Callable[..., Any], table: Mapping[str, Any], what: str) -> Any:
+    """The function of that name, or the function itself."""
+    if callable(choice):
+        return choice
+    if choice not in table:
+        raise ValueError(f"{what} must be one of {', '.join(table)}, or a function, got {choice!r}.")
+    return table[choice]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to prune: everything that decides which weights stay and what they become.
+
+    `score` and `budget` are names of `SCORES` and `BUDGETS`, or functions. `pattern` (n, m) keeps n of every m
+    consecutive inputs instead of following sparsity and budget. With `steps` > 1 the network is pruned and re-fitted
+    that many times, keeping $(1-s)^{k/steps}$ of the weights in step k. `fit` is a name of `FITS` or a function; it
+    reads `rows` positions for each input of a neuron. `seed` is that of random scores.
+
+    >>> Recipe(0.8, "wanda", "uniform")
+    Recipe(sparsity=0.8, score='wanda', budget='uniform')
+    """
+
+    sparsity: float = 0.5
+    score: str | Score = "magnitude"
+    budget: str | Budget = "global"
+    pattern: tuple[int, int] | None = None
+    steps: int = 1
+    fit: str | Fit = "least-squares"
+    rows: int = ROWS
+    seed: int = 0
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        kept_total(1, self.sparsity)
+        named(self.score, SCORES, "score")
+        named(self.budget, BUDGETS, "budget")
+        named(self.fit, FITS, "fit")
+        check_count(self.steps, "steps", 1, 1000)
+        if self.pattern is not None and named(self.fit, FITS, "fit") is not least_squares:
+            raise ValueError(f"a pattern must be re-fitted by least-squares, which keeps it, got fit={self.fit!r}.")
+
+    def __repr__(self) -> str:
+        plain = self.describe()
+        given = [f.name for f in fields(self) if f.name == "sparsity" or getattr(self, f.name) != f.default]
+        return f"Recipe({', '.join(f'{name}={plain[name]!r}' for name in given)})"
+
+    def describe(self) -> dict[str, Any]:
+        """The recipe for recipe.json and for records."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: getattr(value, "__name__", value) for name, value in plain.items()}
+
+    def sparsities(self) -> list[float]:
+        """The sparsity after each step."""
+        if self.sparsity == 0:
+            return [0.0]
+        kept = 1 - self.sparsity
+        return [1 - kept ** (k / self.steps) for k in range(1, self.steps)] + [self.sparsity]
+
+    def __call__(
+        self, model: nn.Module, refit: Inputs | None = None, data: Inputs | None = None, inplace: bool = False
+    ) -> "Pruned":
+        """Prune `model`. With calibration inputs `refit` what is left is re-fitted; `data` serves the scores only."""
+        result = model if inplace else copied(model)
+        settle(result)
+        parts = prunable(result, self.include, self.exclude)
+        masks: Masks = {part.name: np.ones((part.layout.rows, part.layout.fan_in), dtype=bool) for part in parts}
+        if self.sparsity == 0 and self.pattern is None:
+            return Pruned(result, parts, masks, self)
+        calibration = data if refit is None else refit
+        seen = dense = {} if calibration is None else observe(result, parts, calibration, refit is not None, self.rows)
+        # asked for the first time, if at all, while the network is dense
+        gain = None if calibration is None else cache(partial(gains, result, parts, calibration, seed=self.seed))
+        left: list[str] = []
+        for k, sparsity in enumerate(self.sparsities()):
+            if k and calibration is not None:
+                seen = observe(result, parts, calibration, rows=self.rows)
+            masks = self._masks(layers(parts, seen, gain), sparsity, masks)
+            if refit is not None:
+                left = sequential(result, parts, masks, dense, refit, named(self.fit, FITS, "fit"), self.rows)
+            for part in parts:
+                part.masked(masks[part.name])
+        return Pruned(result, parts, masks, self, tuple(left))
+
+    def _masks(self, found: Sequence[Layer], sparsity: float, before: Masks) -> Masks:
+        """The masks of one step; what an earlier step has pruned scores zero."""
+        score = scores.random(self.seed) if self.score == "random" else named(self.score, SCORES, "score")
+        if self.pattern is not None:
+            return {each.name: n_of_m(score(each), *self.pattern) for each in found}
+
+        def left(layer: Layer) -> np.ndarray:
+            return np.where(before[layer.name], score(layer), 0.0)
+
+        return Method(self.name, left, named(self.budget, BUDGETS, "budget")).masks(found, sparsity)
+
+    @property
+    def name(self) -> str:
+        """Score and budget in words."""
+        return " ".join(str(getattr(choice, "__name__", choice)) for choice in (self.score, self.budget))
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """A pruned module with its masks, one row per neuron; `left` names what was pruned but could not be re-fitted."""
+
+    model: nn.Module
+    parts: Sequence[Prunable]
+    masks: Masks
+    recipe: Recipe
+    left: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> int:
+        """How many prunable weights are left."""
+        return sum(int(mask.sum()) for mask in self.masks.values())
+
+    @property
+    def weights(self) -> int:
+        """How many prunable weights there were."""
+        return sum(mask.size for mask in self.masks.values())
+
+    def stored_masks(self) -> dict[str, Bool[np.ndarray, "*shape"]]:
+        """The masks in the shapes of their tensors."""
+        return {part.name: part.shaped(self.masks[part.name]) for part in self.parts}
+
+    def attach(self) -> nn.Module:
+        """The module with its masks attached as torch.nn.utils.prune does it, for training with the zeros kept."""
+        for part in self.parts:
+            mask = torch.from_numpy(part.shaped(self.masks[part.name])).to(part.tensor.device)
+            torch_prune.custom_from_mask(part.owner, part.name.rpartition(".")[2], mask)
+        return self.model
+
+    def __repr__(self) -> str:
+        return f"Pruned({self.kept} of {self.weights} weights, {self.recipe})"
+
+
+def prune(
+    model: nn.Module,
+    sparsity: float = 0.5,
+    score: str | Score = "magnitude",
+    budget: str | Budget = "global",
+    refit: Inputs | None = None,
+    data: Inputs | None = None,
+    inplace: bool = False,
+    **options: Any,
+) -> nn.Module:
+    """Set a share `sparsity` of the prunable weights to zero, and re-fit the others when calibration inputs are given.
+
+    A new module unless `inplace`. `score` and `budget` are names of `SCORES` and `BUDGETS` or functions; `data` are
+    inputs for scores that need them, `refit` inputs for those and for the re-fit. Exactly `kept_total` weights stay;
+    at sparsity 0 not a bit changes. Further options are those of `Recipe`. ValueError says which rule was broken.
+    """
+    return Recipe(sparsity, score, budget, **options)(model, refit, data, inplace).model
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of the module, also where torch.nn.utils.prune has left the results of its hooks."""
+    for module, leaf in _torch_pruned(model):
+        setattr(module, leaf, getattr(module, leaf).detach())
+    return copy.deepcopy(model)
+
+
+def settle(model: nn.Module) -> None:
+    """Make masks of torch.nn.utils.prune permanent: the weights become what the network computes with."""
+    for module, leaf in _torch_pruned(model):
+        torch_prune.remove(module, leaf)
+
+
+def _torch_pruned(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    masks = [(m, name.removesuffix("_mask")) for m in model.modules() for name, _ in m.named_buffers(recurse=False)]
+    return [(module, leaf) for module, leaf in masks if hasattr(module, f"{leaf}_orig")]
