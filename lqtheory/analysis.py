@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,6 +119,11 @@ class Analysis:
 
         curves = {"network": self.network.profile, "Gaussian": Profile.gaussian(self.coverage_counts["analysed"])}
         return plot.lorenz(curves, ax)
+
+    def _repr_html_(self) -> str:
+        """The summary and a table, for notebooks."""
+        frame = self.to_pandas()[["name", "parameters", "zeros", "gini", f"pq_index[{self.qs[len(self.qs) // 2]:g},1]"]]
+        return f"<p>{escape(self.summary())}</p>{frame.to_html(index=False, float_format='{:.4g}'.format)}"
 
     def __repr__(self) -> str:
         return f"Analysis({self.checkpoint.source!r}, {self.summary()})"

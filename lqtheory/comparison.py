@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import combinations
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,11 @@ class Comparison:
         from . import plot
 
         return plot.lorenz({label: n.network.profile for label, n in self.networks.items()}, ax)
+
+    def _repr_html_(self) -> str:
+        """The summary and a table, for notebooks."""
+        frame = self.to_pandas()
+        return f"<p>{escape(self.summary())}</p>{frame.to_html(index=False, float_format='{:.4g}'.format)}"
 
     def __repr__(self) -> str:
         return f"Comparison({self.summary()})"

@@ -179,3 +179,10 @@ def test_frames_have_a_row_per_tensor_or_neuron():
     assert len(result.to_pandas("network")) == 1
     with pytest.raises(ValueError, match="scope must be"):
         result.to_pandas("layer")
+
+
+def test_notebooks_show_a_table_and_names_are_escaped():
+    html = analyze({"<script>.weight": torch.randn(4, 5)})._repr_html_()
+    assert "<table" in html
+    assert "<script>" not in html
+    assert "&lt;script&gt;.weight" in html

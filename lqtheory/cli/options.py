@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..files import replacing
+from .gate import holds
 
 FORMATS = ("table", "json", "csv", "md")
 
@@ -65,3 +66,12 @@ def progress(total: int) -> Iterator[Callable[[int], Any]]:
 
     with tqdm(total=total, unit=" weights", unit_scale=True, disable=not sys.stderr.isatty(), leave=False) as bar:
         yield bar.update
+
+
+def finish(gates: tuple[str, ...], document: Any, found: list[str]) -> None:
+    """Exit 1, with the reasons on stderr, when a gate is true or something was found."""
+    found = found + [f"--fail-if: {gate}" for gate in gates if holds(gate, document())]
+    for line in found:
+        click.echo(f"lqtheory: {line}.", err=True)
+    if found:
+        sys.exit(1)
