@@ -136,6 +136,7 @@ def analyze(
     exclude: str | Sequence[str] = (),
     index: Iterable[str] = (),
     device: str = "cpu",
+    seed: int = 0,
     watch: Watch = unwatched,
 ) -> Analysis:
     """Measure every weight of a checkpoint: per neuron, per tensor, and all together.
@@ -143,7 +144,7 @@ def analyze(
     `source` is a path, a folder, `org/name[@rev]`, a state dict or an nn.Module; nothing is mutated. `qs` are the
     exponents of the index tables, each in (0, 1). `include` and `exclude` are globs, or regular expressions after
     `re:`. `index` asks for indices that need a sort or a decomposition (`lqtheory.requested.REQUESTED`). `device` is
-    "cpu", "cuda" (every visible GPU) or "auto". `watch` is told the number of weights done, chunk by chunk.
+    "cpu", "cuda" (every visible GPU) or "auto", `seed` that of indices which draw. `watch` is told the number of weights done, chunk by chunk.
 
     Raises CheckpointError when the source cannot be read, ValueError for an exponent outside (0, 1).
     """
@@ -151,11 +152,15 @@ def analyze(
     checkpoint = source if isinstance(source, Checkpoint) else read(source, include=include, exclude=exclude)
     workers = workers_on(device)
     scans = [scan_or_error(tensor, (*exponents, 1.0, 2.0), None, workers, watch) for tensor in checkpoint.tensors]
-    return analysis_of(checkpoint, scans, exponents, index)
+    return analysis_of(checkpoint, scans, exponents, index, seed)
 
 
 def analysis_of(
-    checkpoint: Checkpoint, found: Sequence[Scan | CheckpointError], qs: tuple[float, ...], index: Iterable[str] = ()
+    checkpoint: Checkpoint,
+    found: Sequence[Scan | CheckpointError],
+    qs: tuple[float, ...],
+    index: Iterable[str] = (),
+    seed: int = 0,
 ) -> Analysis:
     """The analysis of a checkpoint whose tensors were scanned, with at least the exponents `qs`, 1 and 2.
 
@@ -165,7 +170,7 @@ def analysis_of(
     pairs = list(zip(checkpoint.tensors, found, strict=True))
     damaged = {tensor.name: str(error) for tensor, error in pairs if isinstance(error, CheckpointError)}
     scans = [each for each in found if isinstance(each, Scan)]
-    tensors = tuple(_measured(tensor, each, qs, wanted) for tensor, each in pairs if isinstance(each, Scan))
+    tensors = tuple(_measured(tensor, each, qs, wanted, seed) for tensor, each in pairs if isinstance(each, Scan))
     histograms = merged([histogram for each in scans for histogram in each.histograms])
     network = measure(histograms, [each.neurons for each in scans], qs)
     return Analysis(checkpoint.without(damaged), tensors, network, qs, tuple(damaged.values()))
@@ -183,11 +188,11 @@ def workers_on(device: str) -> list[str]:
     return gpus or cpu_workers()
 
 
-def _measured(tensor: WeightTensor, found: Scan, qs: tuple[float, ...], wanted: Table) -> TensorMeasure:
+def _measured(tensor: WeightTensor, found: Scan, qs: tuple[float, ...], wanted: Table, seed: int) -> TensorMeasure:
     result = measure(found.histograms, [found.neurons], qs)
     if wanted and result.profile is not None:
         rows = tensor.layout.as_rows(np.nan_to_num(tensor.values(), nan=0.0, posinf=0.0, neginf=0.0))
-        extra = {name: function(rows, result.profile) for name, function in wanted.items()}
+        extra = {name: function(rows, result.profile, seed) for name, function in wanted.items()}
         result = replace(result, indices=result.indices | extra)
     return TensorMeasure(tensor, result, found)
 

@@ -14,7 +14,9 @@ from .options import common, finish, progress, write
 @click.option("--index", "extra", multiple=True, help="An index that takes a sort or a decomposition, by name.")
 @click.option("--strict", is_flag=True, help="Exit 1 when a weight matrix was skipped unasked.")
 @common
-def analyze(source: str, scope: str, extra: tuple[str, ...], strict: bool, device: str, **options: Any) -> None:
+def analyze(
+    source: str, scope: str, extra: tuple[str, ...], strict: bool, device: str, seed: int, **options: Any
+) -> None:
     """Measure SOURCE: a checkpoint file, a folder, or org/name[@rev] of the Hugging Face hub."""
     from .. import distributed
     from ..analysis import analysis_of, check_exponents, workers_on
@@ -33,7 +35,7 @@ def analyze(source: str, scope: str, extra: tuple[str, ...], strict: bool, devic
             scans = [scan_or_error(tensor, exponents, None, workers, watch) for tensor in checkpoint.tensors]
     if scans is None:  # the first rank prints
         return
-    result = analysis_of(checkpoint, scans, qs, extra)
+    result = analysis_of(checkpoint, scans, qs, extra, seed)
     texts = {
         "table": lambda: analysis_table(result, scope),
         "json": lambda: result.to_json(neurons=scope == "neuron"),

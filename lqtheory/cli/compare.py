@@ -9,7 +9,6 @@ from .options import common, finish, write
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the resampling behind the intervals.")
 @click.option("--resamples", type=click.IntRange(0), default=400, show_default=True, help="0 for no intervals.")
 @common
 def compare(sources: tuple[str, ...], seed: int, resamples: int, device: str, **options: Any) -> None:

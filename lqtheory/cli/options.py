@@ -22,6 +22,7 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--include", multiple=True, help="Only tensors whose name matches this glob, or re:PATTERN."),
         click.option("--exclude", multiple=True, help="No tensor whose name matches this glob, or re:PATTERN."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True),
+        click.option("--seed", type=int, default=0, show_default=True, help="Seed of whatever is drawn."),
         click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True),
         click.option(
             "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to stdout."
