@@ -144,7 +144,8 @@ def analyze(
     `source` is a path, a folder, `org/name[@rev]`, a state dict or an nn.Module; nothing is mutated. `qs` are the
     exponents of the index tables, each in (0, 1). `include` and `exclude` are globs, or regular expressions after
     `re:`. `index` asks for indices that need a sort or a decomposition (`lqtheory.requested.REQUESTED`). `device` is
-    "cpu", "cuda" (every visible GPU) or "auto", `seed` that of indices which draw. `watch` is told the number of weights done, chunk by chunk.
+    "cpu", "cuda" (every visible GPU) or "auto"; `seed` that of indices which draw; `watch` is told the number of
+    weights done, chunk by chunk.
 
     Raises CheckpointError when the source cannot be read, ValueError for an exponent outside (0, 1).
     """
