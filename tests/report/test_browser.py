@@ -21,14 +21,14 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 def opened(page: str, folder: Path, script: str, width: int = 1280) -> tuple[dict, list[str]]:
     """What `script` puts into `found` after the page has loaded, and what the console said."""
     probe = f"""<script>
-    addEventListener("load", () => setTimeout(() => {{
+    addEventListener("load", () => {{
       const found = {{}};
       const $ = (selector) => document.querySelector(selector);
       const shown = (table) => [...table.tBodies[0].rows].filter((row) => !row.hidden);
       const column = (table, k) => shown(table).map((row) => row.cells[k].textContent);
       {script}
       document.body.dataset.found = JSON.stringify(found);
-    }}, 0));</script>"""
+    }});</script>"""
     path = folder / "page.html"
     path.write_text(page.replace("</body>", probe + "</body>"), encoding="utf-8")
     command = [str(BROWSER), *OPTIONS, f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900"]
@@ -57,7 +57,7 @@ def test_an_analysis_sorts_filters_and_switches(analysis_page, tmp_path):
       const row = [...table.tBodies[0].rows].find((r) => r.cells[0].textContent === curve.dataset.name);
       row.dispatchEvent(new PointerEvent("pointerenter")); found.curve = curve.classList.contains("on");
       found.overflow = document.documentElement.scrollWidth - innerWidth;
-      found.load = performance.timing.loadEventEnd - performance.timing.navigationStart;
+      found.milliseconds = performance.now();  // since the navigation began
     """
     found, console = opened(analysis_page, tmp_path, script)
     assert console == []
@@ -70,7 +70,7 @@ def test_an_analysis_sorts_filters_and_switches(analysis_page, tmp_path):
     assert found["after"] == [True, False]
     assert found["curve"] is True
     assert found["overflow"] <= 0
-    assert found["load"] < 1000
+    assert found["milliseconds"] < 1000
 
 
 def test_records_follow_pointer_keyboard_and_slider(records_page, tmp_path):
