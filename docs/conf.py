@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
+from api import modules  # noqa: E402
 from docutils.nodes import SkipNode  # noqa: E402
 from gallery import made  # noqa: E402
 from latex2mathml.converter import convert  # noqa: E402
@@ -100,6 +101,12 @@ def link_theory(app, docname, source):
     source[0] = DOTTED.sub(_reference, text)
 
 
+def complete_api(app, docname, source):
+    """Modules that no page of the API names, at the end of the page of their package."""
+    if docname.startswith("api/"):
+        source[0] = modules.complete(source[0])
+
+
 def _reference(match: re.Match[str]) -> str:
     dotted = match[1] if match[1].startswith("lqtheory.") else f"lqtheory.{match[1]}"
     is_module = (ROOT / Path(*dotted.split("."))).with_suffix(".py").exists()
@@ -121,3 +128,4 @@ def setup(app):
     app.add_html_math_renderer("mathml", (visit_inline_math, None), (visit_math_block, None))
     app.connect("autodoc-process-docstring", link_docstring)
     app.connect("source-read", link_theory)
+    app.connect("source-read", complete_api)

@@ -3,10 +3,10 @@
 from typing import Any
 
 from .charts import dumbbell, lead_chart, lorenz_chart, stroke
-from .networks import number_cell, short_name
+from .network_words import short_name
 from .page import Block, Figure, Section
 from .svg import percent, short
-from .tables import Cell, Column, Table
+from .tables import Cell, Column, Table, number_cell
 
 Row = dict[str, Any]
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
 from ..records import Record, violations
 from .charts import series_chart, swatch
+from .outcomes import accuracy_block, all_block, shares_block, words_on_shares
 from .page import Block, Figure, Panels, Section
-from .svg import BOTTOM, TOP, Axis, log_axis, percent, short, tenths
+from .svg import BOTTOM, TOP, log_axis, percent, short, tenths
 from .tables import Cell, Column, Table
 
 TIERS = {
@@ -27,7 +27,6 @@ QUANTITIES = {
     "changed_predictions": "share of changed predictions",
     "harm": "share of inputs lost",
 }
-MAX_ROWS = 2000  # of the table of all records; the rest stays in the file
 
 
 def records_section(source: str, records: Sequence[Record]) -> Section:
@@ -62,6 +61,7 @@ def words(records: Sequence[Record]) -> list[str]:
             f"Where bound {tier} says something about the output error, it is {short(ratios[0])} to "
             f"{short(ratios[-1])} times what was measured (median {short(ratios[len(ratios) // 2])})."
         )
+    said += words_on_shares(records)
     harm = [r for r in records if r.setting.get("quantity") == "harm" and r.bound <= 0.05 and not r.vacuous]
     if harm:
         best = max(harm, key=lambda r: (r.sparsity, -r.bound))
@@ -158,137 +158,3 @@ def _bound_cell(record: Record | None) -> Cell:
         return Cell("–")
     text = short(record.bound)
     return Cell(f"({text})" if record.vacuous else text, min(record.bound, 1e300))
-
-
-def accuracy_block(records: Sequence[Record]) -> list[Block]:
-    """Accuracy of the pruned networks by method, and the best that any tier guarantees."""
-    harm = [r for r in records if r.setting.get("quantity") == "harm" and "certified_accuracy" in r.setting]
-    methods = list(dict.fromkeys(str(r.setting.get("method", "pruned")) for r in harm))
-    if not harm:
-        return []
-    sparsities = sorted({r.sparsity for r in harm})
-    found = {
-        (m, s): [r for r in harm if r.sparsity == s and str(r.setting.get("method", "pruned")) == m]
-        for m in methods
-        for s in sparsities
-    }
-    series, styles, legend = {}, {}, []
-    for k, method in enumerate(methods):
-        points = [(s, found[method, s]) for s in sparsities if found[method, s]]
-        series[f"{method}, measured"] = [(s, rs[0].setting["accuracy"]) for s, rs in points]
-        series[f"{method}, guaranteed"] = [(s, _guaranteed(rs)) for s, rs in points]
-        styles[f"{method}, measured"], styles[f"{method}, guaranteed"] = f"s{k} d0", f"s{k} d1 open"
-        legend += [(swatch(styles[key]), key) for key in (f"{method}, measured", f"{method}, guaranteed")]
-    bands = {
-        s: f"{percent(s)} sparsity: "
-        + "; ".join(
-            f"{m} {tenths(rs[0].setting['accuracy'])}, guaranteed {tenths(_guaranteed(rs))}"
-            for m in methods
-            if (rs := found[m, s])
-        )
-        for s in sparsities
-    }
-    axis = Axis(0, 1, BOTTOM, TOP)
-    svg = series_chart("Accuracy by method", series, styles, axis, "accuracy on the sample", bands, "accuracy")
-    columns = (Column("sparsity", "", False), *(Column(m, "measured (guaranteed)") for m in methods))
-    rows = [
-        (
-            percent(s),
-            [
-                Cell(f"{tenths(rs[0].setting['accuracy'])} ({tenths(_guaranteed(rs))})", rs[0].setting["accuracy"])
-                if (rs := found[m, s])
-                else Cell("–")
-                for m in methods
-            ],
-        )
-        for s in sparsities
-    ]
-    table = Table(
-        "Accuracy, and in brackets what is guaranteed",
-        columns,
-        rows,
-        filtered=False,
-        points=[f"accuracy-{k}" for k in range(len(rows))],
-    )
-    dense = harm[0].setting.get("dense_accuracy")
-    caption = (
-        "Solid: accuracy of the pruned network. Dashed: what the best bound guarantees on the same inputs, the dense "
-    )
-    caption += (
-        f"network having {tenths(dense)}." if dense is not None else "accuracy minus the inputs that may be lost."
-    )
-    text = "The pruned network may be far better than promised, never worse."
-    return [Block("Accuracy and its guarantee", text, [Figure(svg, caption, legend, table, slider=True)])]
-
-
-def _guaranteed(records: Sequence[Record]) -> float:
-    return max(r.setting["certified_accuracy"] for r in records)
-
-
-def shares_block(records: Sequence[Record]) -> list[Block]:
-    """Which layer wastes the bound, where the records say so (`setting["shares"]`: layer -> share)."""
-    known = [
-        r for r in records if isinstance(r.setting.get("shares"), dict) and r.setting.get("quantity") == "output_error"
-    ]
-    if not known:
-        return []
-    layers = list(dict.fromkeys(layer for r in known for layer in r.setting["shares"]))
-    columns = (
-        Column("method", "", False),
-        Column("tier", "", False),
-        Column("sparsity"),
-        *(Column(layer) for layer in layers),
-    )
-    rows = [
-        (
-            str(r.setting.get("method", "pruned")),
-            [Cell(r.tier), Cell(percent(r.sparsity), r.sparsity), *(_share(r, layer) for layer in layers)],
-        )
-        for r in known
-    ]
-    text = (
-        "The bound is a sum over layers of local error times the gain to the output; here is each layer's share of it."
-    )
-    return [Block("Which layer the bound is made of", text, [Table("Shares of the bound", columns, rows)])]
-
-
-def _share(record: Record, layer: str) -> Cell:
-    share: Any = record.setting["shares"].get(layer)
-    return Cell("–") if share is None else Cell(percent(share), share, bar=share)
-
-
-def all_block(records: Sequence[Record]) -> Block:
-    """Every record, to sort and to filter."""
-    columns = (
-        Column("method", "", False),
-        Column("quantity", "", False),
-        Column("tier", "", False),
-        Column("proof", "", False),
-        Column("sparsity"),
-        Column("measured"),
-        Column("bound"),
-        Column("bound / measured"),
-        Column("vacuous", "", False),
-        Column("violated", "", False),
-    )
-    rows = [
-        (
-            str(r.setting.get("method", "pruned")),
-            [
-                Cell(str(r.setting.get("quantity", "bound")).replace("_", " ")),
-                Cell(r.tier),
-                Cell(r.source),
-                Cell(percent(r.sparsity), r.sparsity),
-                Cell(short(r.measured), r.measured),
-                Cell(short(r.bound), min(r.bound, 1e300)),
-                Cell(short(r.tightness), min(r.tightness, 1e300)),
-                Cell("vacuous" if r.vacuous else ""),
-                Cell("VIOLATED" if r.violated else "no"),
-            ],
-        )
-        for r in records[:MAX_ROWS]
-    ]
-    more = (
-        f" The first {MAX_ROWS:,} of {len(records):,}; all of them are in the file." if len(records) > MAX_ROWS else ""
-    )
-    return Block("All records", f"One row per bound and measurement.{more}", [Table("Records", columns, rows)])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from .svg import element
+from .svg import element, percent
 
 DEEP = 0.5  # cells of a deeper shade have light text
 
@@ -38,6 +38,16 @@ class Cell:
             kind = "shade deep" if shade > DEEP else "shade"
             return element("td", self.text, data_v=value, class_=kind, style=f"--v:{100 * shade:.0f}%")
         return element("td", self.text, data_v=value)
+
+
+def share_cell(value: float | None, shade: float | None = None) -> Cell:
+    """A share in percent."""
+    return Cell("–") if value is None else Cell(percent(value), value, shade)
+
+
+def number_cell(value: float | None, shade: float | None = None) -> Cell:
+    """An index with three decimals."""
+    return Cell("–") if value is None else Cell(f"{value:.3f}", value, shade)
 
 
 def breakable(name: str) -> Markup:

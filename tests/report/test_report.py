@@ -107,6 +107,14 @@ def test_records_show_each_bound_and_each_violation(records_page):
     assert "1 ARE VIOLATED" in Page(html([Run("records", "r", broken, ())])).text
 
 
+def test_the_layer_that_dominates_a_bound_is_named():
+    found = [replace(r, setting=r.setting | {"shares": {"fc1": 0.2, "fc2 <b>": 0.8}}) for r in records()]
+    parsed = Page(html([Run("records", "r", found, ())]))
+    assert "fc2 <b> dominates bound C: 80 % of it on average" in parsed.text
+    assert "Shares of the bound" in parsed.text
+    assert not parsed.all("b")
+
+
 def test_infinite_bounds_and_other_settings_are_drawn():
     found = [replace(r, bound=float("inf"), tightness=float("inf"), setting={}) for r in records()[:3]]
     parsed = Page(html([Run("records", "r", found, ())]))
