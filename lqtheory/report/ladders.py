@@ -5,28 +5,33 @@ from itertools import groupby
 
 from ..records import Record, violations
 from .charts import series_chart, swatch
-from .outcomes import accuracy_block, all_block, shares_block, words_on_shares
+from .outcomes import accuracy_block, all_block, at_a_limit, limits_block, shares_block, words_on_shares
 from .page import Block, Figure, Panels, Section
-from .svg import BOTTOM, TOP, log_axis, percent, short, tenths
+from .svg import BOTTOM, TOP, Axis, log_axis, percent, short, tenths
 from .tables import Cell, Column, Table
 
 TIERS = {
     "A": "closed form: quasi-norms of the weights alone",
     "B": "weights only: exact tails, norms of the layers",
     "C": "with activations: second moments on the data",
+    "C weighted": "the same, in the best norms of the hidden layers",
     "D": "each input by itself",
+    "D uniform": "each input, all networks with the same row tails",
     "E": "regions: all inputs within a radius",
     "F": "path metric",
     "G": "statistical, for the population",
     "H": "telescoped: measured layer by layer",
 }
 STYLES = {tier: f"s{k} d{k}" for k, tier in enumerate("ABCDEFGH", start=1)}
+STYLES |= {"C weighted": "s3 d8 open", "D uniform": "s4 d8 open"}
 MEASURED = "s0 d0"
 QUANTITIES = {
     "output_error": "output error ‖f − f̂‖",
     "changed_predictions": "share of changed predictions",
     "harm": "share of inputs lost",
+    "agreement": "share of inputs with one answer in a whole region",
 }
+LOWER = ("agreement",)  # quantities that are bounded from below
 
 
 def records_section(source: str, records: Sequence[Record]) -> Section:
@@ -41,7 +46,14 @@ def records_section(source: str, records: Sequence[Record]) -> Section:
     if dense := records[0].setting.get("dense_accuracy"):
         figures.append(("accuracy of the dense network", tenths(dense), records[0].setting.get("data", "")))
     title = f"{records[0].setting.get('network', source)}, pruned and verified"
-    blocks = [ladder_block(records), *accuracy_block(records), *shares_block(records), all_block(records)]
+    curves = [r for r in records if not at_a_limit(r)]
+    blocks = [
+        ladder_block(curves),
+        limits_block(records),
+        *accuracy_block(records),
+        *shares_block(records),
+        all_block(records),
+    ]
     return Section(title, "verification", words(records), figures, [block for block in blocks if block.items])
 
 
@@ -53,7 +65,7 @@ def words(records: Sequence[Record]) -> list[str]:
         + ("none is violated." if not bad else f"{bad} ARE VIOLATED, which is a bug in lqtheory: please report it.")
     ]
     if data := records[0].setting.get("data"):
-        said.append(f"Everything is measured on {data}, and the bounds are about these very inputs.")
+        said.append(f"Everything is measured on {data}; the bounds are about these very inputs, but for tier G.")
     errors = [r for r in records if r.setting.get("quantity") == "output_error" and not r.vacuous]
     for tier, mine in groupby(sorted(errors, key=lambda r: r.tier), key=lambda r: r.tier):
         ratios = sorted(r.tightness for r in mine)
@@ -62,7 +74,7 @@ def words(records: Sequence[Record]) -> list[str]:
             f"{short(ratios[-1])} times what was measured (median {short(ratios[len(ratios) // 2])})."
         )
     said += words_on_shares(records)
-    harm = [r for r in records if r.setting.get("quantity") == "harm" and r.bound <= 0.05 and not r.vacuous]
+    harm = [r for r in records if r.setting.get("quantity") == "harm" and r.bound <= 0.05 and r.tier != "G"]
     if harm:
         best = max(harm, key=lambda r: (r.sparsity, -r.bound))
         said.append(
@@ -109,15 +121,18 @@ def _ladder(group: str, method: str, quantity: str, records: Sequence[Record]) -
     styles = {f"bound {t}": STYLES.get(t, MEASURED) for t in tiers} | {"measured": MEASURED}
     trivial = records[0].setting.get("trivial")
     values = [v for points in series.values() for _, v in points]
+    lower = quantity in LOWER
+    axis = Axis(0, 1, BOTTOM, TOP) if lower else log_axis(values, BOTTOM, TOP)
     name = QUANTITIES.get(quantity, quantity)
     bands = {s: _reading(s, at[s]) for s in sparsities}
-    svg = series_chart(f"{method}: {name}", series, styles, log_axis(values, BOTTOM, TOP), name, bands, group, trivial)
+    region = None if lower else trivial
+    svg = series_chart(f"{method}: {name}", series, styles, axis, name, bands, group, region)
     legend = [(swatch(styles[f"bound {t}"]), f"bound {t}, {TIERS.get(t, '')}") for t in tiers]
     columns = (
         Column("sparsity", "", False),
         Column("measured"),
         *(Column(f"bound {t}", "in brackets where vacuous") for t in reversed(tiers)),
-        Column("best / measured", "the lowest bound over what was measured"),
+        Column("best / measured", "the best bound and what was measured, the larger over the smaller"),
         Column("violated"),
     )
     rows = [(percent(s), _ladder_row(at[s], tiers)) for s in sparsities]
@@ -142,7 +157,8 @@ def _reading(sparsity: float, tiers: Mapping[str, Record]) -> str:
 
 
 def _ladder_row(at: Mapping[str, Record], tiers: Sequence[str]) -> list[Cell]:
-    best = min(at.values(), key=lambda r: r.bound)
+    promises = [r for r in at.values() if r.tier != "H"] or list(at.values())  # H is told afterwards
+    best = min(promises, key=lambda r: r.tightness)
     bounds = [_bound_cell(at.get(t)) for t in reversed(tiers)]
     measured = Cell(short(best.measured), best.measured)
     return [

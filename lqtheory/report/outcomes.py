@@ -12,9 +12,61 @@ from .tables import Cell, Column, Table
 MAX_ROWS = 2000  # of the table of all records; the rest stays in the file
 
 
+def at_a_limit(record: Record) -> bool:
+    """Whether the record bounds a sparsity at which a quantity keeps a limit, and not a quantity at a sparsity."""
+    return str(record.setting.get("quantity", "")).startswith("sparsity at ")
+
+
+def limits_block(records: Sequence[Record]) -> Block:
+    """How sparse each tier promises that the network may be, in all and by layer."""
+    mine = [r for r in records if at_a_limit(r)]
+    layers = list(dict.fromkeys(layer for r in mine for layer in r.setting.get("layers", {})))
+    columns = (
+        Column("method", "", False),
+        Column("limit", "on which quantity", False),
+        Column("tier", "", False),
+        Column("promised", "the sparsest network for which this tier promises the limit"),
+        Column("measured", "the sparsest that keeps the limit"),
+        *(Column(layer, "sparsity of this layer in the promised network") for layer in layers),
+    )
+    rows = [
+        (
+            str(r.setting.get("method", "pruned")),
+            [
+                Cell(
+                    f"{r.setting['quantity'].removeprefix('sparsity at ').replace('_', ' ')} ≤ {r.setting['limit']:g}"
+                ),
+                Cell(r.tier),
+                Cell(tenths(r.bound), r.bound, bar=r.bound),
+                Cell(tenths(r.measured), r.measured, bar=r.measured),
+                *(_layer(r, layer) for layer in layers),
+            ],
+        )
+        for r in mine
+    ]
+    text = (
+        "The question turned round: how many weights may go so that the limit is kept? Each tier promises one network; "
+        "its layers are as sparse as the columns say."
+    )
+    return Block(
+        "Sparsity at a limit",
+        text,
+        [Table("Largest sparsities, and the budget of each layer", columns, rows)] if mine else [],
+    )
+
+
+def _layer(record: Record, layer: str) -> Cell:
+    share: Any = record.setting.get("layers", {}).get(layer)
+    return Cell("–") if share is None else Cell(tenths(share), share)
+
+
 def accuracy_block(records: Sequence[Record]) -> list[Block]:
     """Accuracy of the pruned networks by method, and the best that any tier guarantees."""
-    harm = [r for r in records if r.setting.get("quantity") == "harm" and "certified_accuracy" in r.setting]
+    harm = [
+        r
+        for r in records
+        if r.setting.get("quantity") == "harm" and "certified_accuracy" in r.setting and r.tier != "G"
+    ]
     methods = list(dict.fromkeys(str(r.setting.get("method", "pruned")) for r in harm))
     if not harm:
         return []

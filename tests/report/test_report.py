@@ -115,6 +115,21 @@ def test_the_layer_that_dominates_a_bound_is_named():
     assert not parsed.all("b")
 
 
+def test_every_kind_of_record_of_the_ladder_is_shown():
+    first = records()[0]
+    more = [replace(first, tier=tier) for tier in ("C weighted", "D uniform", "F", "H")]
+    region = first.setting | {"quantity": "agreement", "trivial": 0.0}
+    more += [replace(first, tier="E", sparsity=s, bound=0.4, measured=0.9, setting=region) for s in (0.1, 0.5)]
+    limit = first.setting | {"quantity": "sparsity at harm", "limit": 0.01, "layers": {"fc1": 0.75, "fc2": 0.125}}
+    more += [replace(first, tier="C", sparsity=0.5, bound=0.5, measured=0.875, setting=limit)]
+    parsed = Page(html([Run("records", "r", more, ())]))
+    assert not parsed.faults
+    assert "share of inputs with one answer in a whole region" in parsed.text
+    assert "harm ≤ 0.01" in parsed.text
+    assert all(share in parsed.text for share in ("75.0 %", "12.5 %", "87.5 %"))
+    assert "sparsity at harm, numbers" not in parsed.text
+
+
 def test_infinite_bounds_and_other_settings_are_drawn():
     found = [replace(r, bound=float("inf"), tightness=float("inf"), setting={}) for r in records()[:3]]
     parsed = Page(html([Run("records", "r", found, ())]))
