@@ -67,11 +67,15 @@ def words(records: Sequence[Record]) -> list[str]:
     if data := records[0].setting.get("data"):
         said.append(f"Everything is measured on {data}; the bounds are about these very inputs, but for tier G.")
     errors = [r for r in records if r.setting.get("quantity") == "output_error" and not r.vacuous]
-    for tier, mine in groupby(sorted(errors, key=lambda r: r.tier), key=lambda r: r.tier):
-        ratios = sorted(r.tightness for r in mine)
+    ratios = {
+        tier: sorted(r.tightness for r in mine)
+        for tier, mine in groupby(sorted(errors, key=lambda r: r.tier), key=lambda r: r.tier)
+    }
+    if ratios:
+        medians = ", ".join(f"{tier} {short(found[len(found) // 2])}" for tier, found in ratios.items())
         said.append(
-            f"Where bound {tier} says something about the output error, it is {short(ratios[0])} to "
-            f"{short(ratios[-1])} times what was measured (median {short(ratios[len(ratios) // 2])})."
+            "Where they say something about the output error, the bounds are so many times what was measured (median): "
+            f"{medians}."
         )
     said += words_on_shares(records)
     harm = [r for r in records if r.setting.get("quantity") == "harm" and r.bound <= 0.05 and r.tier != "G"]

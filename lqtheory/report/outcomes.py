@@ -140,7 +140,7 @@ def words_on_shares(records: Sequence[Record]) -> list[str]:
     known = shares_of(records)
     if not known:
         return []
-    tier = max(r.tier for r in known)
+    tier = max((r.tier for r in known if r.tier != "H"), default="H")  # H is told afterwards
     mine = [r.setting["shares"] for r in known if r.tier == tier]
     mean = {layer: sum(shares.get(layer, 0.0) for shares in mine) / len(mine) for layer in mine[0]}
     layer = max(mean, key=lambda name: mean[name])
