@@ -37,7 +37,7 @@ nitpick_ignore_regex = [("py:(class|data|obj)", r"(?!lqtheory).*"), ("py:class",
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
-suppress_warnings = ["myst.xref_ambiguous"]
+suppress_warnings = ["myst.xref_ambiguous", "toc.empty_glob"]
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
