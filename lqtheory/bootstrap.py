@@ -2,7 +2,8 @@
 
 Each neuron is kept as a coarse histogram (two bins an octave, with number, sum and sum of squares), so that a
 resampled network is a sum of histograms and has every index that a profile has. The coarse bins change an index by
-some 1e-4 of itself; only differences between resamples are used, where that cancels.
+less than 1e-3 of itself, one that hangs on a single magnitude (the largest, or where k* falls) by some 1e-2; only
+differences between resamples are used, where that cancels.
 """
 
 import numpy as np

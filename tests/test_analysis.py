@@ -67,6 +67,13 @@ def test_zero_layer_and_spike_are_flagged(data):
     assert not any(flags["corrupted_spike"].values())
 
 
+@pytest.mark.parametrize(("share", "flagged"), [(0.6, True), (0.4, False)])
+def test_a_weight_is_a_spike_from_half_of_the_sum_of_squares_on(share, flagged):
+    w = torch.ones(20, 30)
+    w[3, 4] = (share / (1 - share) * 599) ** 0.5
+    assert bool(analyze({"w": w}).tensors[0].measure.flags) == flagged
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn])
 def test_indices_of_tensor_network_and_neurons_are_those_of_the_values(dtype, tolerance):
     torch.manual_seed(0)

@@ -10,7 +10,9 @@ from vectors import heavy
 
 from lqtheory import indices
 from lqtheory.analysis import analyze
+from lqtheory.bootstrap import replicates
 from lqtheory.comparison import compare, dominance
+from lqtheory.measure import labelled
 from lqtheory.profile import Profile
 
 
@@ -74,6 +76,17 @@ def test_the_pruned_mlp_of_others_is_recognised(data):
     assert 0.5 < low < result.indices()["gini"]["difference"] < high < 0.6
     assert result.ranking[0]["label"] == "A"
     assert result.ranking[0]["dominates"] == ["B"]
+
+
+def test_coarse_histograms_have_nearly_the_indices_of_the_network():
+    rng = np.random.default_rng(8)
+    w = rng.standard_t(3, (200, 100)) * (rng.random((200, 100)) < 0.8)
+    network = analyze({"w": torch.from_numpy(w)})
+    coarse, moved = replicates(network, 3, seed=0)
+    exact = dict(labelled(network.network.indices))
+    for name, value in coarse.items():
+        assert value == pytest.approx(exact[name], rel=0.03 if "inf" in name or "needed" in name else 1e-3), name
+        assert moved[name].shape == (3,)
 
 
 def test_intervals_cover_the_difference_of_two_laws():

@@ -115,6 +115,12 @@ def test_kurtosis(w, tolerance):
     assert close(indices.kurtosis(w), reference.kurtosis(w), tolerance["mpmath"])
 
 
+def test_kurtosis_of_spread_values_is_that_of_the_pairs_they_stand_for(tolerance):
+    pairs = np.repeat([0.5, 1.5, 3.0, 7.0], [2, 2, 3, 3])
+    ours = indices.kurtosis([1.0, 5.0], [4, 6], [0.5, 2.0])
+    assert ours == pytest.approx(indices.kurtosis(pairs), rel=tolerance["tight"])
+
+
 @every_vector
 @pytest.mark.parametrize("eps", [0.0, 0.01, 0.3, 0.9, 1.0])
 @pytest.mark.parametrize("p", [1, 2])
