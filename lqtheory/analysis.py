@@ -10,6 +10,7 @@ import numpy as np
 
 from .checkpoint import Checkpoint, CheckpointError, WeightTensor, read
 from .measure import QS, Measure, Table, labelled, measure, neuron_indices
+from .outline import CORNERS, FINE, outline
 from .profile import Profile
 from .requested import REQUESTED
 from .scan import Scan, Watch, cpu_workers, merged, scan_or_error, unwatched
@@ -76,12 +77,13 @@ class Analysis:
             "source": self.checkpoint.source,
             "qs": list(self.qs),
             "coverage": self.coverage,
-            "tensors": [
-                each.to_dict() | ({"neuron_indices": neuron_indices([each.scan.neurons], self.qs)} if neurons else {})
-                for each in self.tensors
-            ],
-            "network": self.network.to_dict(),
+            "tensors": [self._tensor(each, neurons) for each in self.tensors],
+            "network": self.network.to_dict() | {"outline": _outline(self.network, FINE)},
         }
+
+    def _tensor(self, each: TensorMeasure, neurons: bool) -> dict[str, Any]:
+        extra = {"neuron_indices": neuron_indices([each.scan.neurons], self.qs)} if neurons else {}
+        return each.to_dict() | {"outline": _outline(each.measure, CORNERS)} | extra
 
     def to_json(self, indent: int | None = 1, neurons: bool = False) -> str:
         """The document as strict JSON: what is not a finite number becomes null; same input, same bytes."""
@@ -209,6 +211,10 @@ def check_exponents(qs: Sequence[float]) -> tuple[float, ...]:
     if not qs or not all(0 < q < 1 for q in qs):
         raise ValueError(f"q must lie in (0, 1), got {', '.join(f'q={q:g}' for q in qs) or 'none'}.")
     return tuple(sorted({float(q) for q in qs}))
+
+
+def _outline(measured: Measure, corners: int) -> Table:
+    return outline(measured.profile, corners) if measured.profile else {}
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

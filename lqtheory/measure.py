@@ -10,7 +10,7 @@ import numpy as np
 from . import indices
 from .histogram import Histogram, profile_of, signed_moments
 from .neuron_sums import NeuronSums
-from .norms import PowerSums, lq_norm
+from .norms import PowerSums, log_lq_norm, lq_norm
 from .profile import Profile
 
 QS = (0.25, 0.5, 0.75)
@@ -83,7 +83,8 @@ def summary(values: np.ndarray) -> dict[str, float]:
 
 def group_norms(neurons: Sequence[NeuronSums]) -> Profile:
     r"""The profile of $\|w_i\|_2$ over neurons (rows, filters): its indices are the structured ones, Definition 17."""
-    return Profile.of(np.concatenate([lq_norm(each, 2) for each in neurons]))
+    logs = np.concatenate([log_lq_norm(each, 2) for each in neurons])
+    return Profile.of(np.exp(logs - max(float(logs.max()) - 700, 0.0)))  # what would overflow is scaled down
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +124,7 @@ def measure(histograms: Sequence[Histogram], neurons: Sequence[NeuronSums], qs: 
         return Measure(nonfinite, nonfinite, count)
     profile, (values, spreads, counts) = profile_of(finite), signed_moments(finite)
     mean, std = mean_and_std(values, spreads, counts)
+    top = float(profile.magnitudes[-1])
     rows = neuron_indices(neurons, qs)
     return Measure(
         parameters=profile.d + nonfinite,
@@ -130,8 +132,8 @@ def measure(histograms: Sequence[Histogram], neurons: Sequence[NeuronSums], qs: 
         zeros=profile.zeros,
         mean=mean,
         std=std,
-        mean_abs=float(np.sum(counts * np.abs(values)) / profile.d),
-        max_abs=float(profile.magnitudes[-1]),
+        mean_abs=float(np.sum(counts * (np.abs(values) / (top or 1.0)))) / profile.d * top,
+        max_abs=top,
         neurons=count,
         profile=profile,
         indices=profile_indices(profile, qs) | {"kurtosis": indices.kurtosis(values, counts, spreads)},

@@ -134,6 +134,12 @@ def test_the_same_input_gives_the_same_bytes(data):
     assert analyze(path).to_json() == analyze(path).to_json()
 
 
+def test_the_largest_numbers_do_not_overflow():
+    result = analyze({"w": torch.tensor([[1.7e308, -1.7e308], [1e300, 5e-324]], dtype=torch.float64)})
+    assert result.network.mean_abs == pytest.approx(0.85e308, rel=1e-6)
+    assert result.network.indices["gini"] == pytest.approx(0.5, abs=1e-6)
+
+
 def test_the_document_has_the_keys_that_others_rely_on(data):
     document = json.loads(analyze(data / "models" / "auto-lirpa" / "mnist_fc_3layer.pth").to_json())
     assert document["schema"] == "lqtheory/analysis/1"

@@ -80,10 +80,19 @@ def test_numbers_of_an_analysis_are_shown():
 
 def test_a_document_without_profiles_says_what_is_left_out(tmp_path):
     path = tmp_path / "net.json"
-    path.write_text(analyze(network()).to_json())
+    document = json.loads(analyze(network()).to_json())
+    for part in (document["network"], *document["tensors"]):
+        del part["outline"]
+    path.write_text(json.dumps(document))
     text = Page(html(read_runs([str(path)]))).text
     assert "Lorenz curves and histograms need the weights" in text
     assert "q = 0.75" in text
+
+
+def test_a_document_with_outlines_has_its_curves(tmp_path):
+    path = tmp_path / "net.json"
+    path.write_text(analyze(network()).to_json())
+    assert "Lorenz curves and histograms need the weights" not in Page(html(read_runs([str(path)]))).text
 
 
 def test_a_comparison_of_documents_and_of_networks_say_the_same(tmp_path):
