@@ -3,18 +3,23 @@
 JSON has no infinity: a bound or a tightness without a finite value is written as null and read back as infinity.
 """
 
+import fcntl
 import json
 import math
 import os
 import platform
 import subprocess
 import warnings
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from .files import replacing
 
 
 @dataclass(frozen=True)
@@ -52,26 +57,62 @@ class Record:
 
 
 def append(path: Path, records: Iterable[Record]) -> None:
-    """Add records at the end of a file, each whole line in one write; what a killed writer left stays its own line."""
-    with path.open("ab+", buffering=0) as file:
+    """Add records at the end of a file in one write; what a killed writer left stays its own line.
+
+    Several processes may append to one file.
+    """
+    lines = b"".join(record.to_json().encode() + b"\n" for record in records)
+    with _locked(path) as file:
         if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
-            file.write(b"\n")
-        for record in records:
-            file.write(record.to_json().encode() + b"\n")
+            lines = b"\n" + lines
+        file.write(lines)
         os.fsync(file.fileno())
 
 
 def read(path: Path) -> list[Record]:
     """The records of a file. A line cut short by a killed writer is left out with a warning."""
+    records, broken = _parsed(path.read_text())
+    if broken:
+        warnings.warn(f"{path}: left out {broken} broken lines of {broken + len(records)}", stacklevel=2)
+    return records
+
+
+def resume(path: Path) -> list[Record]:
+    """The records of the points that are complete; what is left of others is taken out of the file.
+
+    The records of a point agree in `setting["point"]`, and `setting["of"]` says how many there are.
+    """
+    with _locked(path) as file:
+        text = os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode()
+        records, broken = _parsed(text)
+        there = Counter(record.setting.get("point") for record in records)
+        whole = [r for r in records if there[r.setting.get("point")] == r.setting.get("of")]
+        if broken or len(whole) < len(records):
+            with replacing(path) as draft:
+                draft.write_text("".join(record.to_json() + "\n" for record in whole))
+    return whole
+
+
+def _parsed(text: str) -> tuple[list[Record], int]:
+    """The records of the lines, and how many lines are broken."""
     records, broken = [], 0
-    for line in path.read_text().splitlines():
+    for line in filter(None, text.splitlines()):
         try:
             records.append(Record.from_json(line))
         except json.JSONDecodeError:
             broken += 1
-    if broken:
-        warnings.warn(f"{path}: left out {broken} broken lines of {broken + len(records)}", stacklevel=2)
-    return records
+    return records, broken
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[IO[bytes]]:
+    """The file, open for appending, in the hands of one process at a time."""
+    while True:
+        with path.open("ab+", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield file
+                return
 
 
 def violations(records: Iterable[Record]) -> int:

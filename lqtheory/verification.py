@@ -22,21 +22,30 @@ from .bounds import (
     changed_predictions_on_sample,
     margins,
     second_moments,
+    telescoped,
     tier_a,
     tier_b,
     tier_c,
+    tier_d,
+    tier_f,
 )
 from .evaluate import LinearStack, Sample
 from .pruning import Layer, Method
 from .pruning.masks import keeps_largest
 from .records import Provenance, Record
 
-Tier = Callable[[list[Linear], list[Linear], list[Moments]], Bound]
+Tier = Callable[["Dense", list[Linear]], Bound]
 
 TIERS: Mapping[str, Tier] = {
-    "A": lambda dense, pruned, moments: tier_a(dense, pruned, moments[0].radius),
-    "B": lambda dense, pruned, moments: tier_b(dense, pruned, moments[0].radius),
-    "C": tier_c,
+    "A": lambda dense, pruned: tier_a(dense.linears, pruned, dense.moments[0].radius),
+    "B": lambda dense, pruned: tier_b(dense.linears, pruned, dense.moments[0].radius),
+    "C": lambda dense, pruned: tier_c(dense.linears, pruned, dense.moments),
+}
+LADDER: Mapping[str, Tier] = {
+    **TIERS,
+    "D": lambda dense, pruned: tier_d(dense.linears, pruned, dense.sample.x).rms(),
+    "F": lambda dense, pruned: tier_f(dense.linears, pruned, float(np.abs(dense.sample.x).max())),
+    "H": lambda dense, pruned: telescoped(dense.linears, pruned, dense.sample.x),
 }
 TRUNCATION_ONLY = {"A"}  # proved where each neuron keeps its largest weights, and nowhere else
 
@@ -130,9 +139,22 @@ def point(
     truncation = all(keeps_largest(layer.weight, masks[layer.name]) for layer in dense.layers)
     for tier, bound_of in tiers.items():
         if truncation or tier not in TRUNCATION_ONLY:
-            error = bound_of(dense.linears, linears, dense.moments)
+            error = bound_of(dense, linears)
             for quantity, pair in compare(error, dense.outcome, after).items():
                 yield pair.record(tier, sparsity, {**about, "quantity": quantity}, provenance)
+
+
+def ladder(dense: Dense, pruned: LinearStack, tiers: Mapping[str, Tier] = LADDER) -> list[tuple[str, str, "Pair"]]:
+    """Each applicable tier and each quantity of `compare`, for a pruned stack with the same layers, in float64."""
+    linears, after = linears_of(pruned), Outcome.of(pruned, dense.sample)
+    biases = zip(dense.stack.biases, pruned.biases, strict=True)
+    truncation = all(np.array_equal(a, b) for a, b in biases) and all(
+        np.array_equal(np.where(v != 0, w, 0.0), v) and keeps_largest(w, v != 0)
+        for w, v in zip(dense.stack.weights, pruned.weights, strict=True)
+    )
+    applicable = {tier: bound for tier, bound in tiers.items() if truncation or tier not in TRUNCATION_ONLY}
+    pairs = {tier: compare(bound(dense, linears), dense.outcome, after) for tier, bound in applicable.items()}
+    return [(tier, quantity, pair) for tier, found in pairs.items() for quantity, pair in found.items()]
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,8 @@ def test_a_bound_cut_down_below_the_truth_is_noticed(tier):
     honest = points(sparsities=(0.8,), methods=METHODS[:1])
     tightness = next(r.tightness for r in honest if r.tier == tier and r.setting["quantity"] == "output_error")
 
-    def broken(dense, pruned, moments):
-        bound = TIERS[tier](dense, pruned, moments)
+    def broken(dense, pruned):
+        bound = TIERS[tier](dense, pruned)
         return replace(bound, value=bound.value / (2 * tightness))
 
     found = points(sparsities=(0.8,), methods=METHODS[:1], tiers={**TIERS, tier: broken})

@@ -21,6 +21,7 @@ from .refit import Fit, least_squares, sequential
 from .scores import Layer, Score
 from .support import support_search
 from .surgeon import block_surgeon
+from .tuning import answers, tune
 
 SCORES: Mapping[str, Score] = {
     "magnitude": scores.magnitude,
@@ -66,8 +67,9 @@ class Recipe:
 
     `score` and `budget` are names of `SCORES` and `BUDGETS`, or functions. `pattern` (n, m) keeps n of every m
     consecutive inputs instead of following sparsity and budget. With `steps` > 1 the network is pruned and re-fitted
-    that many times, keeping $(1-s)^{k/steps}$ of the weights in step k. `fit` is a name of `FITS` or a function; it
-    reads `rows` positions for each input of a neuron. `seed` is that of random scores.
+    that many times, keeping $(1-s)^{k/steps}$ of the weights in step k. `fit` is a name of `FITS`, a function, or None;
+    it reads `rows` positions for each input of a neuron. `epochs` of `tune` on the dense network's answers follow.
+    `seed` is that of random scores and of the order of the epochs.
 
     >>> Recipe(0.8, "wanda", "uniform")
     Recipe(sparsity=0.8, score='wanda', budget='uniform')
@@ -78,7 +80,8 @@ class Recipe:
     budget: str | Budget = "global"
     pattern: tuple[int, int] | None = None
     steps: int = 1
-    fit: str | Fit = "least-squares"
+    fit: str | Fit | None = "least-squares"
+    epochs: int = 0
     rows: int = ROWS
     seed: int = 0
     include: Sequence[str] = ()
@@ -88,9 +91,10 @@ class Recipe:
         kept_total(1, self.sparsity)
         named(self.score, SCORES, "score")
         named(self.budget, BUDGETS, "budget")
-        named(self.fit, FITS, "fit")
+        if self.fit is not None:
+            named(self.fit, FITS, "fit")
         check_count(self.steps, "steps", 1, 1000)
-        if self.pattern is not None and named(self.fit, FITS, "fit") is not least_squares:
+        if self.pattern is not None and self.fit not in (None, "least-squares", least_squares):
             raise ValueError(f"a pattern must be re-fitted by least-squares, which keeps it, got fit={self.fit!r}.")
 
     def __repr__(self) -> str:
@@ -101,6 +105,7 @@ class Recipe:
     def describe(self) -> dict[str, Any]:
         """The recipe for recipe.json and for records."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
         return {name: getattr(value, "__name__", value) for name, value in plain.items()}
 
     def sparsities(self) -> list[float]:
@@ -121,18 +126,23 @@ class Recipe:
         if self.sparsity == 0 and self.pattern is None:
             return Pruned(result, parts, masks, self)
         calibration = data if refit is None else refit
+        refit = None if self.fit is None else refit
         seen = dense = {} if calibration is None else observe(result, parts, calibration, refit is not None, self.rows)
         # asked for the first time, if at all, while the network is dense
         gain = None if calibration is None else cache(partial(gains, result, parts, calibration, seed=self.seed))
+        wanted = answers(result, refit) if self.epochs and refit is not None else None
         left: list[str] = []
         for k, sparsity in enumerate(self.sparsities()):
             if k and calibration is not None:
                 seen = observe(result, parts, calibration, rows=self.rows)
             masks = self._masks(layers(parts, seen, gain), sparsity, masks)
             if refit is not None:
-                left = sequential(result, parts, masks, dense, refit, named(self.fit, FITS, "fit"), self.rows)
+                fit = named(self.fit or least_squares, FITS, "fit")
+                left = sequential(result, parts, masks, dense, refit, fit, self.rows)
             for part in parts:
                 part.masked(masks[part.name])
+        if wanted is not None and refit is not None:
+            tune(result, parts, masks, refit, wanted, self.epochs, seed=self.seed)
         return Pruned(result, parts, masks, self, tuple(left))
 
     def _masks(self, found: Sequence[Layer], sparsity: float, before: Masks) -> Masks:

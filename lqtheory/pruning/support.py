@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64
 
 from .refit import RIDGE, Fitted, Mask, Regression, Weights, least_squares
 
-STEPS, GROWTH, START = 120, 1.1, 0.03
+STEPS, GROWTH, START = 60, 1.1, 0.1
 
 
 def support_search(w: Weights, mask: Mask, data: Regression, ridge: float = RIDGE) -> Fitted:

@@ -1,0 +1,64 @@
+"""`lqtheory prune`: a checkpoint in, the same checkpoint with zeros out."""
+
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .networks import chosen_device, recipe_of, running
+
+
+@click.command()
+@running
+@click.option("--sparsity", type=float, default=0.5, show_default=True, help="Share of the weights set to zero.")
+@click.option("--method", default="magnitude", show_default=True, metavar="SCORE[:BUDGET[:FIT[:EPOCHS]]]")
+@click.option("--pattern", metavar="N:M", help="Keep N of every M consecutive inputs, instead of --sparsity.")
+@click.option("--steps", type=int, default=1, show_default=True, help="Prune and re-fit in so many steps.")
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("pruned"), show_default=True
+)
+def prune(
+    source: Path | None, model: str | None, calibration: str | None, output: Path, sparsity: float, **options: Any
+) -> None:
+    """Prune the network in SOURCE and write checkpoint, masks and recipe.json into a folder."""
+    from ..models import load_data, load_model, stack_names
+    from ..pruning.export import write_pruned
+    from ..pruning.size import sizes
+    from ..records import Provenance
+
+    if source is None:
+        raise click.UsageError("prune takes a checkpoint file.")
+    pattern = _pattern(options["pattern"])
+    choice = {key: options[key] for key in ("include", "exclude", "steps", "seed")}
+    recipe = recipe_of(options["method"], sparsity=sparsity, pattern=pattern, **choice)
+    device = chosen_device(options["device"])
+    network = load_model(model, source).to(device)
+    inputs = load_data(calibration).x.to(device) if calibration else None
+    pruned = recipe(network, refit=inputs)
+    names = stack_names(source) if model is None else {}
+    masks = {names.get(name, name): mask for name, mask in pruned.stored_masks().items()}
+    state = {names.get(name, name): value.cpu() for name, value in pruned.model.state_dict().items()}
+    about = {
+        **{"method": recipe.describe(), "sparsity": sparsity, "calibration": calibration},
+        **asdict(Provenance(options["seed"], device)),
+        "command": shlex.join(["lqtheory", *sys.argv[1:]]),
+    }
+    target = write_pruned(source, masks, output, about, state)
+    click.echo(f"kept {pruned.kept:,} of {pruned.weights:,} weights ({pruned.kept / pruned.weights:.2%})")
+    for line in sizes(network, pruned, source, target, inputs):
+        click.echo(line)
+    for name in pruned.left if recipe.fit and calibration else ():
+        click.echo(f"lqtheory: {name} was pruned but not re-fitted.", err=True)
+    click.echo(f"{target}")
+
+
+def _pattern(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    n, _, m = text.partition(":")
+    if not (n.isdigit() and m.isdigit() and 0 < int(n) <= int(m)):
+        raise click.UsageError(f"--pattern takes N:M with 0 < N <= M, got {text!r}.")
+    return int(n), int(m)

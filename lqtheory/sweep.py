@@ -1,0 +1,231 @@
+"""Sweep modules: networks x methods x sparsities x seeds, each point pruned, evaluated, recorded, none done twice."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from . import evaluate, records
+from .bounds import harm, harm_rate
+from .evaluate import LinearStack, Sample
+from .models import Data
+from .pruning.network import Inputs, evaluating, first_tensor
+from .pruning.recipe import Pruned, Recipe
+from .records import Provenance, Record
+from .verification import Dense, Outcome, Pair, ladder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH = 250
+
+
+@dataclass(frozen=True)
+class Point:
+    """One pruned network to be evaluated: the recipe called `method`, at this sparsity and seed."""
+
+    network: str
+    method: str
+    sparsity: float
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """What the records of the point have in common, and no others."""
+        return f"{self.network} | {self.method} | {self.sparsity!r} | {self.seed}"
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A dense network with the data to judge it on and the calibration inputs; what is dense is computed once."""
+
+    model: nn.Module
+    data: Data
+    calibration: Inputs | None = None
+    device: str = "cpu"
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """What the dense network answers."""
+        return outcome(self.model, self.data, self.device)
+
+    @cached_property
+    def stack(self) -> Dense | None:
+        """The dense network as the bounds of stacks take it, when it is one."""
+        stack = stack_of(self.model)
+        return None if stack is None else Dense.of(stack, sample_of(self.data))
+
+    def prune(self, recipe: Recipe) -> Pruned:
+        """The network pruned by the recipe, re-fitted when the recipe has a fit and there is calibration data."""
+        return recipe(self.model, refit=self.calibration)
+
+
+def outcome(model: nn.Module, data: Data, device: str = "cpu") -> Outcome:
+    """What a module answers on the data, in its own precision, and where it is right."""
+    with evaluating(model), torch.inference_mode():
+        pieces = [first_tensor(model(x.to(device))).to("cpu", torch.float64) for x in data.x.split(BATCH)]
+    logits = torch.cat(pieces).numpy()
+    return Outcome(logits, logits.argmax(axis=1) == data.y.numpy())
+
+
+def sample_of(data: Data) -> Sample:
+    """The data in float64, one row each."""
+    return Sample(data.name, data.x.flatten(1).double().numpy(), data.y.numpy().astype(np.int64))
+
+
+def stack_of(model: nn.Module) -> LinearStack | None:
+    """The stack of linear layers with ReLU between them that an nn.Sequential is, or None."""
+    if not isinstance(model, nn.Sequential):
+        return None
+    parts = [part for part in model if not isinstance(part, nn.Flatten | nn.Identity | nn.Dropout)]
+    linears, between = parts[::2], parts[1::2]
+    alternating = all(isinstance(p, nn.Linear) for p in linears) and all(isinstance(p, nn.ReLU) for p in between)
+    if not alternating or len(linears) != len(between) + 1:
+        return None
+    names = [f"{name}.weight" for name, part in model.named_children() if isinstance(part, nn.Linear)]
+    weights = [_weight(part) for part in linears]
+    biases = [_bias(part) for part in linears]
+    return LinearStack(tuple(names), tuple(weights), tuple(biases))
+
+
+def _weight(linear: Any) -> np.ndarray:
+    return linear.weight.detach().to("cpu", torch.float64).numpy()
+
+
+def _bias(linear: Any) -> np.ndarray:
+    if linear.bias is None:
+        return np.zeros(linear.out_features)
+    return linear.bias.detach().to("cpu", torch.float64).numpy()
+
+
+def measured(
+    bench: Bench, point: Point, recipe: Recipe, provenance: Provenance, confidence: float = 0.95
+) -> list[Record]:
+    """All records of a point: the statistical tier for every network, the whole ladder for a stack of linear layers.
+
+    Tier G is about the population that the data are drawn from, the others are about the data.
+    """
+    pruned = bench.prune(replace(recipe, sparsity=point.sparsity, seed=point.seed))
+    before, after = bench.outcome, outcome(pruned.model, bench.data, bench.device)
+    about = {
+        "network": point.network,
+        "method": point.method,
+        "recipe": recipe.describe() | {"sparsity": point.sparsity, "seed": point.seed},
+        "data": bench.data.name,
+        "samples": len(bench.data),
+        "kept": pruned.kept,
+        "weights": pruned.weights,
+        "dense_accuracy": before.accuracy,
+        "accuracy": after.accuracy,
+        "agreement": 1 - evaluate.changed_predictions(before.logits, after.logits),
+        "output_error": evaluate.output_error(before.logits, after.logits),
+        "point": point.key,
+    }
+    lost = harm(before.correct, after.correct)
+    limit = harm_rate(lost, len(bench.data), confidence)
+    share = {"certified_accuracy": max(before.accuracy - limit.value, 0.0), "confidence": confidence}
+    found = [("G", "harm", Pair(limit, lost / len(bench.data), before.accuracy, share))]
+    stack = stack_of(pruned.model)
+    if bench.stack is not None and stack is not None:
+        found += ladder(bench.stack, stack)
+    about["of"] = len(found)
+    own = replace(provenance, seed=point.seed)
+    return [pair.record(t, point.sparsity, {**about, "quantity": quantity}, own) for t, quantity, pair in found]
+
+
+def sweep(
+    networks: Mapping[str, Callable[[], Bench]],
+    methods: Mapping[str, Recipe],
+    sparsities: Sequence[float],
+    seeds: Sequence[int] = (0,),
+    path: Path | None = None,
+    device: str = "cpu",
+    confidence: float = 0.95,
+    rank: int = 0,
+    ranks: int = 1,
+) -> Iterator[tuple[Point, list[Record]]]:
+    """Every point with its records, appended to `path` as they come; what the file has already is not done again.
+
+    Recipes that draw nothing are pruned for the first seed only. Rank r of R does every R-th of the points.
+    """
+    every = [Point(n, m, s, seed) for n in networks for m in methods for s in sparsities for seed in seeds]
+    every = [p for p in every if methods[p.method].score == "random" or p.seed == seeds[0]]
+    done: dict[str, list[Record]] = {}
+    for record in records.resume(path) if path is not None else ():
+        done.setdefault(record.setting["point"], []).append(record)
+    provenance, benches = Provenance(seeds[0], device), {}
+    for point in every[rank::ranks]:
+        if point.key in done:
+            yield point, done[point.key]
+            continue
+        if point.network not in benches:
+            benches = {point.network: networks[point.network]()}
+        new = measured(benches[point.network], point, methods[point.method], provenance, confidence)
+        if path is not None:
+            records.append(path, new)
+        yield point, new
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Verification:
+    """Bounds beside measurements, one record each."""
+
+    records: list[Record]
+
+    @property
+    def violations(self) -> int:
+        """How many bounds were violated; anything but 0 is a bug of the first rank."""
+        return records.violations(self.records)
+
+    def summary(self) -> str:
+        """How many networks, how many bounds, how many violated."""
+        networks = len({record.setting["point"] for record in self.records})
+        return f"{networks} pruned networks, {len(self.records)} bounds, {self.violations} violated."
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """One row per record, what it says of its setting in columns of their own."""
+        import pandas as pd
+
+        rows = ({**asdict(r), **{k: v for k, v in r.setting.items() if k != "recipe"}} for r in self.records)
+        return pd.DataFrame([{k: v for k, v in row.items() if k not in ("setting", "versions")} for row in rows])
+
+    def to_json(self) -> str:
+        """JSON lines."""
+        return "".join(record.to_json() + "\n" for record in self.records)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Accuracy over sparsity, by method."""
+        from matplotlib import pyplot
+
+        from . import plot
+
+        axes = pyplot.subplots(layout="constrained")[1] if ax is None else ax
+        return plot.accuracy_by_method(self.records, "G", axes)
+
+    def __repr__(self) -> str:
+        return f"Verification({self.summary()})"
+
+
+def verify(
+    model: nn.Module,
+    data: Data,
+    sparsities: Sequence[float] = (0.5, 0.7, 0.8, 0.9),
+    methods: Mapping[str, Recipe] | None = None,
+    calibration: Inputs | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> Verification:
+    """Prune `model` by each method at each sparsity, evaluate it on `data`, and set every applicable bound beside it.
+
+    The model is left alone. Options are those of `sweep`: seeds, path, device, confidence.
+    """
+    label = name or type(model).__name__
+    device = str(options.get("device", "cpu"))
+    benches = {label: lambda: Bench(model, data, calibration, device)}
+    found = sweep(benches, methods or {"magnitude": Recipe(fit=None)}, sparsities, **options)
+    return Verification([record for _, point in found for record in point])
