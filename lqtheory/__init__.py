@@ -21,12 +21,22 @@ from .profile import Profile as Profile
 
 if TYPE_CHECKING:
     from .analysis import analyze as analyze
+    from .certification import certify as certify
     from .checkpoint import read as read
     from .comparison import compare as compare
+    from .pruning.recipe import prune as prune
+    from .sweep import verify as verify
 
 __version__ = "0.1.0"
 
-_ON_USE = {"analyze": "analysis", "compare": "comparison", "read": "checkpoint"}
+_ON_USE = {
+    "analyze": "analysis",
+    "certify": "certification",
+    "compare": "comparison",
+    "prune": "pruning.recipe",
+    "read": "checkpoint",
+    "verify": "sweep",
+}
 
 
 def __getattr__(name: str) -> Any:

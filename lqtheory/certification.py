@@ -63,8 +63,8 @@ def certify(
     """Walk a path of sparsities fixed beforehand until the first step that cannot be certified, Theorem 29.
 
     `data` must be independent draws that were never used to train, to calibrate or to choose. The path is walked from
-    the least sparse on, and the steps before the first failure are certified together at `confidence`. Without `sparsities` it goes by 5 % as far
-    as every neuron keeps a weight.
+    the least sparse on, and the steps before the first failure are certified together at `confidence`. Without
+    `sparsities` it goes by 5 % as far as every neuron keeps a weight.
     """
     chosen = recipe or Recipe()
     bench = Bench(model, data, calibration, device)

@@ -8,9 +8,12 @@ import click
 
 from .. import __version__
 from .analyze import analyze
+from .certify import certify
 from .compare import compare
 from .demo import demo
+from .prune import prune
 from .report import report
+from .verify import verify
 
 
 def _show_version(context: click.Context, _: Any, wanted: bool) -> None:
@@ -38,3 +41,6 @@ main.add_command(analyze)
 main.add_command(compare)
 main.add_command(demo)
 main.add_command(report)
+main.add_command(prune)
+main.add_command(verify)
+main.add_command(certify)
