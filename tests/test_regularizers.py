@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
+from torch.utils.checkpoint import checkpoint as run
 
 from lqtheory import Profile, pq_index
 from lqtheory.bounds import IDENTITY, RELU, SIGMOID, TANH, Linear, second_moments, tier_b, tier_c
@@ -381,7 +382,6 @@ def test_feature_flow_survives_gradient_checkpoints():
     """A checkpoint runs its modules again, in the backward pass."""
     net = residual_net()
     with FeatureFlow(net, [["1", "2", "3"]]) as flow:
-        run = torch.utils.checkpoint.checkpoint
         net.forward = lambda x: net[4](
             run(net[3], run(net[2], net[1](net[0](x)), use_reentrant=False), use_reentrant=False)
         )
