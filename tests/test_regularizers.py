@@ -105,6 +105,7 @@ def test_penalised_leaves_out_tied_heads_frozen_and_repeated_weights():
     net[3].weight = net[0].weight
     net[2].weight = net[1].weight
     assert list(penalised(net)) == ["1.weight"]
+    assert list(penalised(nn.Sequential(net[3], net[1], net[0]))) == ["1.weight"]  # the head before its table
     net[1].weight.requires_grad_(False)
     with pytest.raises(ValueError, match="must have weights with two or more axes, got none in Sequential"):
         penalised(net)
