@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from .models import load_data
 
 def read_for(stack: LinearStack, spec: str) -> Sample:
     """The data that `models.load_data` finds under `spec`, as the network takes it; ValueError where it cannot."""
+    path = Path(spec)
+    if spec.endswith(".npz") and path.exists() and not zipfile.is_zipfile(path):
+        raise ValueError(f"data must be a whole .npz file, got {spec}, which is none.")
     try:
         data = load_data(spec)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:

@@ -8,6 +8,7 @@ import click
 
 from .. import __version__
 from .analyze import analyze
+from .bound import bound
 from .certify import certify
 from .compare import compare
 from .demo import demo
@@ -38,6 +39,7 @@ def main() -> None:
 
 
 main.add_command(analyze)
+main.add_command(bound)
 main.add_command(compare)
 main.add_command(demo)
 main.add_command(report)
