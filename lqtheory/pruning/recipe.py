@@ -33,6 +33,7 @@ SCORES: Mapping[str, Score] = {
     "gain-surgeon": scores.by_gain(scores.surgeon),
     "random": scores.random(seed=0),
 }
+WITHOUT_DATA = ("magnitude", "lamp", "random")
 BUDGETS: Mapping[str, Budget] = {
     "global": budgets.global_ranking,
     "uniform": budgets.uniform,
@@ -127,6 +128,8 @@ class Recipe:
             return Pruned(result, parts, masks, self)
         calibration = data if refit is None else refit
         refit = None if self.fit is None else refit
+        if refit is None and self.score in WITHOUT_DATA:
+            calibration = None
         seen = dense = {} if calibration is None else observe(result, parts, calibration, refit is not None, self.rows)
         # asked for the first time, if at all, while the network is dense
         gain = None if calibration is None else cache(partial(gains, result, parts, calibration, seed=self.seed))
