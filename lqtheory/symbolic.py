@@ -73,6 +73,7 @@ def effective_number(w: Sequence[Any], small: Any = p, large: Any = q) -> Expr:
     >>> effective_number([2, 2, 2], Rational(1, 2), 1)
     3
     """
+    small, large = sympy.sympify(small), sympy.sympify(large)
     power = large * small / (large - small)
     return norm(w, small) ** power / norm(w, large) ** power
 
