@@ -9,6 +9,7 @@ Writes analysis/results/prune_mlps.jsonl; a run that is stopped goes on where it
 
 import argparse
 import os
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -67,8 +68,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=default)
     folder = parser.parse_args().data
     torch.set_num_threads(1)
-    networks = {name: (lambda f=file: bench(folder, folder / "models" / f, "mnist")) for name, file in FILES.items()}
-    networks["demo 784-300-100-10"] = lambda: demo(folder)
+    networks = {name: partial(bench, folder, folder / "models" / file, "mnist") for name, file in FILES.items()}
+    networks["demo 784-300-100-10"] = partial(demo, folder)
     for point, found in sweep(networks, METHODS, SPARSITIES, path=RESULTS):
         about = found[0].setting
         print(f"{point.key:70}{about['accuracy']:.4f} of {about['dense_accuracy']:.4f}", flush=True)

@@ -32,13 +32,13 @@ def write_pruned(
     if source.suffix == ".safetensors":
         with safetensors.safe_open(source, "pt") as file:
             metadata = file.metadata()
-        state = _masked(load_file(source), masks, source, state or {})
+        tensors = _masked(load_file(source), masks, source, state or {})
         with replacing(target) as draft:
-            draft.write_bytes(save(state, metadata))
+            draft.write_bytes(save(tensors, metadata))
     else:
-        state = _masked(torch.load(source, map_location="cpu", weights_only=True), masks, source, state or {})
+        content = _masked(torch.load(source, map_location="cpu", weights_only=True), masks, source, state or {})
         with replacing(target) as draft:
-            torch.save(state, draft)
+            torch.save(content, draft)
     stored = {name: torch.from_numpy(np.ascontiguousarray(mask)) for name, mask in masks.items()}
     with replacing(folder / "masks.safetensors") as draft:
         draft.write_bytes(save(stored))
