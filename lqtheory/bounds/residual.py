@@ -1,0 +1,161 @@
+r"""Theorem 33: what pruning does to a residual convolutional network, each local error at its own certified cost.
+
+Norm recursions multiply the worst gain of every layer. Here the network behind a layer is one operator (Theorem 32),
+and the local error, known on the sample, is charged what it costs as it is, not the worst of its norm.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._checks import check_finite
+from .graph import Graph, Observed, check_graphs, drift, graph_batches, observed_sizes, rounding, walk
+from .layers import RELU
+from .network import FLOAT64, NetworkBound
+from .nodes import Add, Affine, Fixed, Op, Pointwise
+from .quadratic import Certificate, Multipliers, Residual, certificate
+from .rounding import norm_up, row_norms_up, up
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """A stem, residual blocks, the mean over all pixels and a linear layer; `places` are its layers' nodes."""
+
+    blocks: tuple[Residual, ...]
+    head: Affine
+    places: tuple[int, ...]
+
+    @classmethod
+    def of(cls, graph: Graph) -> "Chain":
+        """Read a graph as a chain; raises ValueError at the first node that does not fit."""
+        reader = _Reader(graph)
+        reader.layer()
+        reader.relu()
+        blocks = []
+        while reader.more():
+            blocks.append(reader.block())
+        head = reader.head()
+        return cls(tuple(blocks), head, tuple(reader.places))
+
+
+def residual_bound(
+    dense: Graph, pruned: Graph, x: ArrayLike, seen: Sequence[Observed], multipliers: Multipliers
+) -> NetworkBound:
+    r"""$\|f-\hat f\|_{L_2}\le\sum_l\sqrt{E\,e_l^\top U_le_l}$, $e_l$ the local errors on the sample `x`, Theorem 33.
+
+    `seen` is what `observe` gave for the same sample, `multipliers` as `quadratic.certificate` has them.
+    """
+    check_graphs(dense, pruned)
+    inputs, chain = check_finite(x, "x"), Chain.of(pruned)
+    last = seen[chain.places[-2]].shape
+    found = certificate(chain.blocks, chain.head.weight, prod(last[1:]), last[1], multipliers)
+    squares, norms = np.zeros(len(chain.places)), np.zeros(len(chain.places))
+    for part in graph_batches(inputs):
+        values = dense.values(part)
+        for k, at in enumerate(chain.places):
+            change = _change(dense, pruned, at)
+            e = change(values[dense.nodes[at].inputs[0]])
+            plain = row_norms_up(e.reshape(len(e), -1))
+            cost = found.cost(k, e) if k < len(found.forms) else plain
+            squares[k], norms[k] = np.hypot(squares[k], norm_up(cost[None])), np.hypot(norms[k], norm_up(plain[None]))
+    costs, own = ([up(v / len(inputs) ** 0.5, 64) for v in total] for total in (squares, norms))
+    lost, rest = _rounding(dense, pruned, seen, chain, own, found)
+    local = tuple(up(cost + extra, 4) for cost, extra in zip(costs, lost, strict=True))
+    value = up(sum(local) + rest, len(local) + 2)
+    about = f"about the calibration sample; {FLOAT64}"
+    return NetworkBound(value, "upper", "Theorem 33", about, (*local, rest), (1.0,) * (len(local) + 1))
+
+
+def _rounding(
+    dense: Graph, pruned: Graph, seen: Sequence[Observed], chain: Chain, own: Sequence[float], found: Certificate
+) -> tuple[list[float], float]:
+    """What float64 adds: to each local error, and to the outputs of both networks, by norms alone (Theorem 31)."""
+    shapes, sizes, drifts = observed_sizes(dense, seen)
+    local, lost = [0.0] * len(dense.nodes), []
+    for k, (at, norm) in enumerate(zip(chain.places, own, strict=True)):
+        change, before = _change(dense, pruned, at), dense.nodes[at].inputs[0]
+        moved = up(change.norm * float(drifts[before]) + float(rounding(change, sizes[before], shapes[at])), 4)
+        local[at] = up(norm + moved, 2)
+        lost.append(up(moved * (found.largest(k) if k < len(found.forms) else 1.0), 2))
+    deltas, _ = walk(dense, pruned, local, sizes, shapes)
+    hat_sizes = [up(float(a) + float(b)) for a, b in zip(sizes, deltas, strict=True)]
+    last = len(dense.nodes) - 1
+    return lost, up(float(drift(dense, sizes, shapes)[last]) + float(drift(pruned, hat_sizes, shapes)[last]), 2)
+
+
+def _change(dense: Graph, pruned: Graph, at: int) -> Affine:
+    before, after = dense.nodes[at].op, pruned.nodes[at].op
+    assert isinstance(before, Affine)
+    assert isinstance(after, Affine)
+    return before.minus(after)
+
+
+class _Reader:
+    """Walks over the nodes of a graph in order, insisting on what comes next."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.at, self.places = graph, 0, []
+
+    def more(self) -> bool:
+        op = self.graph.nodes[self.at].op if self.at < len(self.graph.nodes) else None
+        return isinstance(op, Affine) and op.axes == 2
+
+    def layer(self) -> Affine:
+        op = self._next("a 3 x 3 convolution", lambda op: isinstance(op, Affine) and _centered(op))
+        self.places.append(self.at - 1)
+        assert isinstance(op, Affine)
+        return op
+
+    def relu(self) -> None:
+        self._next("a ReLU", lambda op: isinstance(op, Pointwise) and op.activation is RELU)
+
+    def block(self) -> Residual:
+        start = self.at - 1
+        first = self.layer()
+        self.relu()
+        second = self.layer()
+        behind = self.at - 1
+        if first.stride == (2, 2):
+            every = (
+                "slice (slice(None, None, None), slice(None, None, None), slice(None, None, 2), slice(None, None, 2))"
+            )
+            self._next("every other pixel", lambda op: isinstance(op, Fixed) and op.name == every, (start,))
+            added = (len(first.weight) - first.weight.shape[1]) // 2
+            zeros = f"pad [(0, 0), ({added}, {added}), (0, 0), (0, 0)]"
+            self._next("channels of zeros", lambda op: isinstance(op, Fixed) and op.name == zeros)
+            start = self.at - 1
+        if second.stride != (1, 1) or first.stride not in ((1, 1), (2, 2)):
+            raise ValueError(f"the strides of a block must be 1 or 2 and then 1, got {first.stride}, {second.stride}.")
+        self._next("a sum with the shortcut", lambda op: isinstance(op, Add), None, {behind, start})
+        self.relu()
+        return Residual(first, second)
+
+    def head(self) -> Affine:
+        self._next("the mean over all pixels", lambda op: isinstance(op, Fixed) and op.name.startswith(("av", "mean")))
+        while isinstance(self.graph.nodes[self.at].op, Fixed):
+            self._next("a change of shape", lambda op: isinstance(op, Fixed) and op.name.startswith("shape"))
+        head = self._next("a linear layer", lambda op: isinstance(op, Affine) and not op.axes)
+        self.places.append(self.at - 1)
+        if self.at < len(self.graph.nodes):
+            raise ValueError(f"a chain must end with a linear layer, got {self.graph.nodes[self.at].name}.")
+        assert isinstance(head, Affine)
+        return head
+
+    def _next(
+        self, what: str, fits: Callable[[Op], bool], inputs: tuple[int, ...] | None = None, either: set | None = None
+    ) -> Op:
+        node = self.graph.nodes[self.at]
+        wanted = (self.at - 1,) if inputs is None else inputs
+        right = set(node.inputs) == either if either is not None else node.inputs == wanted
+        if not fits(node.op) or not right:
+            raise ValueError(f"a chain of residual blocks must have {what} next, got {node.name}.")
+        self.at += 1
+        return node.op
+
+
+def _centered(op: Affine) -> bool:
+    odd = all(k % 2 and p == k // 2 <= 1 for k, p in zip(op.weight.shape[2:], op.padding, strict=True))
+    return op.axes == 2 and odd and op.groups == 1 and op.dilation == (1, 1)

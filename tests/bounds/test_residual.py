@@ -1,0 +1,125 @@
+"""Theorems 32 and 33: quadratic certificates never broken, and refused when they should be."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+
+from lqtheory.bounds.graph import graph_tier_c, observe
+from lqtheory.bounds.quadratic import SLACK, Lattice, check_positive
+from lqtheory.bounds.residual import Chain, certificate, residual_bound
+
+torch = pytest.importorskip("torch")
+trace = pytest.importorskip("lqtheory.bounds.trace").trace
+F = torch.nn.functional
+
+
+class Block(torch.nn.Module):
+    def __init__(self, before, after):
+        super().__init__()
+        self.first = torch.nn.Conv2d(before, after, 3, after // before, 1)
+        self.second = torch.nn.Conv2d(after, after, 3, 1, 1)
+        self.added = (after - before) // 2
+
+    def forward(self, x):
+        out = self.second(F.relu(self.first(x)))
+        if self.added:
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.added, self.added))
+        return F.relu(out + x)
+
+
+class Small(torch.nn.Module):
+    """8 x 8 images, a stem, a block, a down-sampling block, the mean, a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.blocks = torch.nn.Conv2d(2, 2, 3, 1, 1), torch.nn.Sequential(Block(2, 2), Block(2, 4))
+        self.head = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.blocks(F.relu(self.stem(x))).mean((2, 3)))
+
+
+def drawn(seed):
+    generator = torch.Generator().manual_seed(seed)
+    dense = Small().double()
+    with torch.no_grad():
+        for p in dense.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64) * (0.6 if p.ndim > 1 else 0.3))
+        pruned = deepcopy(dense)
+        for p in pruned.parameters():
+            if p.ndim > 1:
+                p.mul_(torch.rand(p.shape, generator=generator) < (0.5 if seed % 2 else 0.95))
+    x = torch.randn(6, 2, 8, 8, generator=generator, dtype=torch.float64)
+    random = np.random.default_rng(seed)
+    multipliers = [(random.normal(size=c), random.normal()) for c in (2, 2, 2, 4, 4)]
+    return dense, pruned, x, multipliers
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_violation_whatever_the_multipliers(seed, rms):
+    dense, pruned, x, multipliers = drawn(seed)
+    graphs, inputs = (trace(dense, x), trace(pruned, x)), x.numpy()
+    seen = observe(graphs[0], inputs)
+    bound = residual_bound(*graphs, inputs, seen, multipliers)
+    observed = rms(graphs[0](inputs) - graphs[1](inputs))
+    assert not bound.violated(observed)
+    assert sum(bound.shares) == pytest.approx(1)
+    even = residual_bound(*graphs, inputs, seen, [(0 * a, 0.0) for a, _ in multipliers])
+    assert not even.violated(observed)
+    assert even.value < graph_tier_c(*graphs, seen).value
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_forms_hold_for_errors_in_their_worst_directions(seed):
+    """At the stem, with z and e arbitrary: gradient ascent on what an error costs never passes its form."""
+    dense, _, _, multipliers = drawn(seed)
+    chain = Chain.of(trace(dense, torch.zeros(2, 2, 8, 8)))
+    found = certificate(chain.blocks, chain.head.weight, 16, 4, multipliers)
+
+    def rest(z):
+        return dense.head(dense.blocks(F.relu(z)).mean((2, 3)))
+
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(8, 2, 8, 8, generator=generator, dtype=torch.float64) * 2
+    e = torch.randn(z.shape, generator=generator, dtype=torch.float64).requires_grad_()
+    for _ in range(10):
+        effect = (rest(z) - rest(z - e)).norm(dim=1)
+        cost = found.cost(0, e.detach().numpy())
+        assert np.all(effect.detach().numpy() <= cost)
+        (slope,) = torch.autograd.grad(effect.sum(), e)
+        e = (e + 0.5 * slope / slope.norm() * e.norm()).detach().requires_grad_()
+
+
+def test_the_lattice_convolves_as_zero_padding_does():
+    generator = np.random.default_rng(0)
+    kernel, x, lattice = generator.normal(size=(4, 2, 3, 3)), generator.normal(size=(1, 2, 8, 8)), Lattice(5)
+    out = F.conv2d(torch.from_numpy(x), torch.from_numpy(kernel), None, 2, 1).numpy()
+    waves = lattice.convolution(kernel, 2, 2) @ lattice.spectrum(x)[:, 0, :, None]
+    wide = np.zeros((1, 4, 5, 5))
+    wide[..., :4, :4] = out
+    inside = lattice.spectrum(out)[:, 0]
+    # the circular output may be anything in the extra row and column; compare inside
+    full = np.zeros((4, 5, 5), dtype=complex)
+    for (a, b), column in zip(lattice.frequencies, waves[..., 0], strict=True):
+        full[:, a, b], full[:, -a % 5, -b % 5] = column, np.conj(column)
+    np.testing.assert_allclose(np.fft.ifft2(full, norm="ortho").real[:, :4, :4], out[0], atol=1e-12)
+    energy = np.sum(np.abs(inside) ** 2 * lattice.weights[:, None])
+    assert energy == pytest.approx(np.sum(out**2), rel=1e-12)
+
+
+def test_what_is_not_positive_is_refused():
+    one, zero = np.eye(2)[None].astype(complex), np.zeros((1, 2, 2))
+    check_positive(one, 0.999 * one, one, zero)
+    for side, lost in ((1.001, 0.0), (0.999, 0.01)):
+        with pytest.raises(ValueError, match="certified"):
+            check_positive(one, side * one, one, lost + zero)
+    with pytest.raises(ValueError, match="diagonal"):
+        check_positive(-one, 0 * one, one, zero)
+    assert 0 < SLACK < 1e-4
+
+
+def test_another_graph_is_refused_by_its_first_node_that_does_not_fit():
+    module = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3, 1, 1), torch.nn.Tanh())
+    with pytest.raises(ValueError, match="must have a ReLU next, got 1"):
+        Chain.of(trace(module, torch.zeros(2, 2, 4, 4)))
