@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from lqtheory import records
 from lqtheory.cli import main
@@ -173,6 +173,70 @@ def test_a_network_that_is_no_stack_is_named(tmp_path):
     result = run(tmp_path / "conv.safetensors", "--data", write(tmp_path))
     assert result.exit_code == 2
     assert "conv.weight" in result.stderr
+
+
+FACTORIES = """
+import torch
+from torch import nn
+
+def fitting():
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 4))
+
+def wider():
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+
+def deeper():
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 4))
+
+def gelu():
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 9), nn.GELU(), nn.Linear(9, 4))
+
+def linear():
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 9), nn.Identity(), nn.Linear(9, 4))
+
+class Skipping(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) + x[:, :4]
+
+def skipping():
+    return Skipping(*fitting())
+"""
+
+
+@pytest.fixture
+def factories(network, tmp_path, monkeypatch):
+    (tmp_path / "bound_factories.py").write_text(FACTORIES)
+    monkeypatch.syspath_prepend(tmp_path)
+    tensors = load_file(network)
+    renamed = {k.replace("fc0", "1").replace("fc1", "3"): v for k, v in tensors.items()}
+    save_file(renamed, tmp_path / "sequential.safetensors")
+    return tmp_path / "sequential.safetensors"
+
+
+def test_a_model_and_a_checkpoint_give_what_the_checkpoint_alone_gives(network, factories, tmp_path):
+    data = write(tmp_path)
+    options = ("--data", data, "--sparsity", 0.4, "--tier", "C", "--format", "csv")
+    by_model = run(factories, "--model", "bound_factories:fitting", *options)
+    assert by_model.exit_code == 0, by_model.stderr
+    assert by_model.stdout == run(network, *options).stdout
+
+
+@pytest.mark.parametrize(
+    ("factory", "sentence"),
+    [
+        ("wider", "a checkpoint must fit the model"),
+        ("deeper", "a checkpoint must fit the network"),
+        ("gelu", "got GELU '2'; `lqtheory certify` gives tier G"),
+        ("linear", "must have ReLU between them, got none before '3'"),
+        ("skipping", "one after the other, Skipping does not"),
+        ("absent", "cannot be imported"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_one_sentence(factories, tmp_path, factory, sentence):
+    result = run(factories, "--model", f"bound_factories:{factory}", "--data", write(tmp_path))
+    assert result.exit_code == 2, result.output
+    assert sentence in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_a_violation_ends_with_exit_code_1(network, tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ def _tier(context: click.Context, parameter: click.Parameter, values: Sequence[s
 @click.command()
 @click.argument("source", type=FILE)
 @click.option("--data", required=True, help="Labelled inputs: .npz with x and y, IDX images, package.module:factory.")
+@click.option("--model", help="Whose weights SOURCE holds: package.module:factory; else recognised from SOURCE.")
 @click.option("--held-out", help="The same for tier G, never used to train or to choose; --data when not given.")
 @click.option("--sparsity", "sparsities", multiple=True, type=float, help="Share of the weights to drop; repeatable.")
 @click.option("--tier", "tiers", multiple=True, callback=_tier, help="Only these tiers; repeatable. E only on demand.")
@@ -89,18 +90,18 @@ def ladder_records(source: Path, data: str, options: Mapping[str, Any]) -> "list
     """All records of the command: the curve over sparsities, then the largest sparsities under each limit."""
     from tqdm import tqdm
 
-    from .. import evaluate
     from .._checks import check_fraction
     from ..ladder import by_count, by_error, curve, largest_sparsities
     from ..records import Provenance
     from ..samples import read_for
+    from ..stacks import load_stack
     from ..verification import Dense
 
     sparsities = [check_fraction(s, "sparsity") for s in options["sparsities"] or SPARSITIES]
     limits = {"harm": options["max_drop"], "output_error": options["max_error"]}
     if limits["harm"] is not None:
         check_fraction(limits["harm"], "--max-drop")
-    stack = evaluate.read_stack(source)
+    stack = load_stack(source, options["model"])
     dense = Dense.of(stack, read_for(stack, data))
     method, rungs = method_of(options["method"], options["scope"]), rungs_of(dense, options)
     provenance, setting = Provenance(options["seed"]), {"network": source.name, "scope": options["scope"]}
