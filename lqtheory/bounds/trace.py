@@ -8,7 +8,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ def trace(module: nn.Module, example: torch.Tensor) -> Graph:
 
     Raises ValueError for a layer without a certified operator norm, and names it.
     """
+    if torch.fx.Tracer().is_leaf_module(module, ""):  # else its inside would be traced
+        module = nn.Sequential(module)
     try:
         traced = torch.fx.symbolic_trace(deepcopy(module).double().eval())
     except TraceError as error:
@@ -236,7 +238,7 @@ class _Translation:
             op = Fixed(f"average {size} {step}", partial(_pooled, np.mean, size, step), norm, prod(size) + 8, norm)
         self.add(node, op, source)
 
-    def refuse(self, node: torch.fx.Node, what: str) -> None:
+    def refuse(self, node: torch.fx.Node, what: str) -> NoReturn:
         name = node.target if node.op == "call_module" else node.name
         raise ValueError(f"every layer must have a certified operator norm, got {what} at {name}; {REMAINING}.")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lqtheory.bounds.graph import graph_tier_c, observe
-from lqtheory.bounds.quadratic import SLACK, Lattice, check_positive
+from lqtheory.bounds.quadratic import SLACK, Lattice, Residual, check_positive
 from lqtheory.bounds.residual import Chain, certificate, residual_bound
 
 torch = pytest.importorskip("torch")
@@ -89,6 +89,30 @@ def test_forms_hold_for_errors_in_their_worst_directions(seed):
         assert np.all(effect.detach().numpy() <= cost)
         (slope,) = torch.autograd.grad(effect.sum(), e)
         e = (e + 0.5 * slope / slope.norm() * e.norm()).detach().requires_grad_()
+
+
+@pytest.mark.parametrize(("blocks", "share"), [(0, 0.92), (1, 0.68), (2, 0.55)])
+def test_forms_are_nearly_attained_by_what_all_units_pass_on(blocks, share):
+    """One channel, every ReLU active, averaging kernels, an error that is the same at every pixel."""
+    network = torch.nn.Sequential(*(Block(1, 1) for _ in range(blocks))).double()
+    head = torch.nn.Linear(1, 1).double()
+    with torch.no_grad():
+        for block in network:
+            for layer in (block.first, block.second):
+                layer.weight.fill_(1 / 9)
+                layer.bias.fill_(100.0)
+    chain = [Residual(*(affine(layer) for layer in (block.first, block.second))) for block in network]
+    found = certificate(chain, head.weight.detach().numpy(), 64, 8, [(np.zeros(1), 0.0)] * (2 * blocks + 1))
+    z, e = torch.full((1, 1, 8, 8), 50.0).double(), torch.ones(1, 1, 8, 8).double()
+    with torch.no_grad():
+        effect = (head(network(F.relu(z)).mean((2, 3))) - head(network(F.relu(z - e)).mean((2, 3)))).norm().item()
+    cost = found.cost(0, e.numpy())[0]
+    assert share * cost < effect <= cost
+
+
+def affine(layer):
+    (node,) = trace(layer, torch.zeros(1, 1, 8, 8)).nodes
+    return node.op
 
 
 def test_the_lattice_convolves_as_zero_padding_does():
