@@ -101,7 +101,7 @@ RULE = "a stack of linear layers has only chained matrices [out, in] and their b
 
 
 def _bias(name: str) -> str:
-    return re.sub(r"weight$", "bias", name)
+    return re.sub(r"weight$", "bias", name) if name.endswith("weight") else f"{name}.bias"
 
 
 def _chained(matrices: Sequence[Float64[np.ndarray, " out fan_in"]]) -> bool:

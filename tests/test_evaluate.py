@@ -122,3 +122,9 @@ def test_real_networks_reach_their_verified_accuracy(data, file, dataset, least)
 
 def idx(path, header: int) -> np.ndarray:
     return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
+
+
+def test_a_matrix_without_the_word_weight_is_no_bias_of_its_own():
+    stack = evaluate.linear_stack({"w1": np.ones((3, 2)), "w2": np.ones((1, 3)), "w2.bias": np.full(1, 5.0)})
+    assert [bias.tolist() for bias in stack.biases] == [[0, 0, 0], [5]]
+    assert evaluate.outputs(stack, np.ones((1, 2))).tolist() == [[11]]
