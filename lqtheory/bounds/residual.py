@@ -27,6 +27,7 @@ class Chain:
     blocks: tuple[Residual, ...]
     head: Affine
     places: tuple[int, ...]
+    mean: str  # name of the node that takes it
 
     @classmethod
     def of(cls, graph: Graph) -> "Chain":
@@ -38,7 +39,7 @@ class Chain:
         while reader.more():
             blocks.append(reader.block())
         head = reader.head()
-        return cls(tuple(blocks), head, tuple(reader.places))
+        return cls(tuple(blocks), head, tuple(reader.places), reader.mean)
 
 
 def residual_bound(
@@ -50,7 +51,7 @@ def residual_bound(
     """
     check_graphs(dense, pruned)
     inputs, chain = check_finite(x, "x"), Chain.of(pruned)
-    last = seen[chain.places[-2]].shape
+    last = _square(chain, seen)
     found = certificate(chain.blocks, chain.head.weight, prod(last[1:]), last[1], multipliers)
     squares, norms = np.zeros(len(chain.places)), np.zeros(len(chain.places))
     for part in graph_batches(inputs):
@@ -67,6 +68,16 @@ def residual_bound(
     value = up(sum(local) + rest, len(local) + 2)
     about = f"about the calibration sample; {FLOAT64}"
     return NetworkBound(value, "upper", "Theorem 33", about, (*local, rest), (1.0,) * (len(local) + 1))
+
+
+def _square(chain: Chain, seen: Sequence[Observed]) -> tuple[int, ...]:
+    """The shape of the last image; all must be square and the mean must be over all of it."""
+    last, image = seen[chain.places[-2]].shape, seen[-1].shape
+    if image[-1] != image[-2]:
+        raise ValueError(f"images must be square, got shape {image}.")
+    if not chain.mean.startswith(("mean (2, 3)", f"average {last[1:]}")):
+        raise ValueError(f"the mean must be over all {last[1:]} pixels, got {chain.mean}.")
+    return last
 
 
 def _rounding(
@@ -97,7 +108,7 @@ class _Reader:
     """Walks over the nodes of a graph in order, insisting on what comes next."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph, self.at, self.places = graph, 0, []
+        self.graph, self.at, self.places, self.mean = graph, 0, [], ""
 
     def more(self) -> bool:
         op = self.graph.nodes[self.at].op if self.at < len(self.graph.nodes) else None
@@ -135,6 +146,7 @@ class _Reader:
 
     def head(self) -> Affine:
         self._next("the mean over all pixels", lambda op: isinstance(op, Fixed) and op.name.startswith(("av", "mean")))
+        self.mean = self.graph.nodes[self.at - 1].op.signature[1]
         while isinstance(self.graph.nodes[self.at].op, Fixed):
             self._next("a change of shape", lambda op: isinstance(op, Fixed) and op.name.startswith("shape"))
         head = self._next("a linear layer", lambda op: isinstance(op, Affine) and not op.axes)

@@ -147,3 +147,23 @@ def test_another_graph_is_refused_by_its_first_node_that_does_not_fit():
     module = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3, 1, 1), torch.nn.Tanh())
     with pytest.raises(ValueError, match="must have a ReLU next, got 1"):
         Chain.of(trace(module, torch.zeros(2, 2, 4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "pool", "message"),
+    [((2, 2, 8, 6), lambda x: x.mean((2, 3)), "square"), ((2, 2, 8, 8), lambda x: F.avg_pool2d(x, 4, 8), "over all")],
+)
+def test_a_mean_over_less_than_a_square_image_is_refused(shape, pool, message):
+    module = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3, 1, 1), torch.nn.ReLU(), Pool(pool), torch.nn.Linear(4, 3))
+    graph, x = trace(module, torch.zeros(shape)), np.ones(shape)
+    with pytest.raises(ValueError, match=message):
+        residual_bound(graph, graph, x, observe(graph, x), [(np.zeros(4), 0.0)])
+
+
+class Pool(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x).flatten(1)
