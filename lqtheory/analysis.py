@@ -82,7 +82,7 @@ class Analysis:
         }
 
     def _tensor(self, each: TensorMeasure, neurons: bool) -> dict[str, Any]:
-        extra = {"neuron_indices": neuron_indices([each.scan.neurons], self.qs)} if neurons else {}
+        extra = {"neuron_indices": dict(neuron_indices([each.scan.neurons], self.qs))} if neurons else {}
         return each.to_dict() | {"outline": _outline(each.measure, CORNERS)} | extra
 
     def to_json(self, indent: int | None = 1, neurons: bool = False) -> str:
@@ -226,7 +226,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 def _neuron_frame(each: TensorMeasure, qs: tuple[float, ...]) -> "pd.DataFrame":
     import pandas as pd
 
-    frame = pd.DataFrame(neuron_indices([each.scan.neurons], qs))
+    frame = pd.DataFrame(dict(neuron_indices([each.scan.neurons], qs)))
     frame.insert(0, "neuron", np.arange(len(frame)))
     frame.insert(0, "name", each.tensor.name)
     return frame

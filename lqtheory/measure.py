@@ -1,8 +1,8 @@
 """Indices of a set of weights and of its neurons: one row of the table that `lqtheory analyze` prints."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,18 +22,26 @@ ERRORS = (0.01, 0.1, 0.5)
 Table = dict[str, Any]
 
 
-def power_sum_indices(sums: PowerSums, qs: Sequence[float]) -> Table:
-    """Every index that needs power sums only, of one profile (numbers) or of all neurons of a tensor (arrays)."""
+def index_functions(qs: Sequence[float]) -> Table:
+    """Every index that needs power sums only, by name and exponents, as a function of them."""
     pairs = [*((q, 1.0) for q in qs), (1.0, 2.0)]
     return {
-        "lq_norm": {f"{q:g}": lq_norm(sums, q) for q in (*qs, 1.0, 2.0)},
-        "sparsity_index": {f"{q:g}": indices.sparsity_index(sums, q) for q in qs},
-        "normalized_sparsity_index": {f"{q:g}": indices.normalized_sparsity_index(sums, q) for q in qs},
-        "effective_number": {f"{q:g}": indices.effective_number(sums, q, 1) for q in qs}
-        | {"1,2": indices.effective_number(sums, 1, 2), "1,inf": indices.effective_number(sums, 1, np.inf)},
-        "pq_index": {f"{p:g},{q:g}": indices.pq_index(sums, p, q) for p, q in pairs},
-        "hoyer": indices.hoyer(sums),
-        "hard_sparsity": indices.hard_sparsity(sums),
+        "lq_norm": {f"{q:g}": partial(lq_norm, q=q) for q in (*qs, 1.0, 2.0)},
+        "sparsity_index": {f"{q:g}": partial(indices.sparsity_index, q=q) for q in qs},
+        "normalized_sparsity_index": {f"{q:g}": partial(indices.normalized_sparsity_index, q=q) for q in qs},
+        "effective_number": {f"{q:g}": partial(indices.effective_number, p=q, q=1) for q in qs}
+        | {f"1,{q:g}": partial(indices.effective_number, p=1, q=q) for q in (2, np.inf)},
+        "pq_index": {f"{p:g},{q:g}": partial(indices.pq_index, p=p, q=q) for p, q in pairs},
+        "hoyer": indices.hoyer,
+        "hard_sparsity": indices.hard_sparsity,
+    }
+
+
+def power_sum_indices(sums: PowerSums, qs: Sequence[float]) -> Table:
+    """The values of `index_functions` for one profile (numbers) or for all neurons of a tensor (arrays)."""
+    functions = index_functions(qs)
+    return {
+        name: {k: g(sums) for k, g in f.items()} if isinstance(f, dict) else f(sums) for name, f in functions.items()
     }
 
 
@@ -65,12 +73,11 @@ def labelled(table: Table) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def neuron_indices(neurons: Sequence[NeuronSums], qs: Sequence[float]) -> dict[str, np.ndarray]:
-    """Label -> one value per neuron, over all the given tensors, for the indices that power sums give."""
-    tables = [
-        {k: np.broadcast_to(v, len(each.sums)) for k, v in labelled(power_sum_indices(each, qs))} for each in neurons
-    ]
-    return {label: np.concatenate([table[label] for table in tables]) for label in (tables[0] if tables else ())}
+def neuron_indices(neurons: Sequence[NeuronSums], qs: Sequence[float]) -> Iterator[tuple[str, np.ndarray]]:
+    """Label and one value per neuron, over all the given tensors, index by index: all at once would be large."""
+    for label, function in labelled(index_functions(qs)):
+        parts = [np.broadcast_to(function(each), len(each.sums)) for each in neurons]
+        yield label, np.concatenate(parts) if parts else np.empty(0)
 
 
 def summary(values: np.ndarray) -> dict[str, float]:
@@ -118,6 +125,8 @@ class Measure:
 
 def measure(histograms: Sequence[Histogram], neurons: Sequence[NeuronSums], qs: Sequence[float] = QS) -> Measure:
     """Measure the weights of some histograms as one vector, and their neurons one by one."""
+    # copies that share the arrays: what they cache on the way goes with them, or a large model would keep it all
+    histograms, neurons = [replace(h) for h in histograms], [replace(n) for n in neurons]
     qs, finite = tuple(qs), [h for h in histograms if h.d]
     nonfinite, count = sum(h.nonfinite for h in histograms), sum(len(each.sums) for each in neurons)
     if not finite:
@@ -125,7 +134,6 @@ def measure(histograms: Sequence[Histogram], neurons: Sequence[NeuronSums], qs: 
     profile, (values, spreads, counts) = profile_of(finite), signed_moments(finite)
     mean, std = mean_and_std(values, spreads, counts)
     top = float(profile.magnitudes[-1])
-    rows = neuron_indices(neurons, qs)
     return Measure(
         parameters=profile.d + nonfinite,
         nonfinite=nonfinite,
@@ -135,10 +143,10 @@ def measure(histograms: Sequence[Histogram], neurons: Sequence[NeuronSums], qs: 
         mean_abs=float(np.sum(counts * (np.abs(values) / (top or 1.0)))) / profile.d * top,
         max_abs=top,
         neurons=count,
-        profile=profile,
+        profile=replace(profile),
         indices=profile_indices(profile, qs) | {"kurtosis": indices.kurtosis(values, counts, spreads)},
         structured=profile_indices(group_norms(neurons), qs),
-        neurons_summary={label: summary(each) for label, each in rows.items()},
+        neurons_summary={label: summary(each) for label, each in neuron_indices(neurons, qs)},
         null=gaussian_indices(profile.d, qs),
         flags=tuple(_flags(profile, nonfinite, neurons)),
     )
