@@ -73,7 +73,7 @@ def test_verify_appends_records_and_resumes(network):
     arguments = [source, "--data", data, "--method", "magnitude::none", "--sparsity", "0.5", "-o", "r.jsonl"]
     code, said = run(verify, *arguments)
     assert code == 0
-    assert "1 pruned networks, 19 bounds, 0 violated." in said
+    assert "1 pruned networks, 16 bounds, 0 violated." in said
     first = records.read(path := Path("r.jsonl"))
     assert run(verify, *arguments, "--sparsity", "0.7")[0] == 0
     assert records.read(path)[: len(first)] == first
