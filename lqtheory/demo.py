@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from . import records
 from .analysis import analyze
-from .cli.tables import analysis_table
+from .terminal import analysis_table
 from .evaluate import LinearStack, Sample, read_sample, read_stack
 from .pruning import Method, global_ranking, keep_rule_at_total, magnitude, uniform
 from .pruning.export import write_pruned

@@ -23,7 +23,7 @@ def analyze(
     from ..checkpoint import read
     from ..measure import QS
     from ..scan import scan_or_error
-    from .tables import analysis_table, markdown
+    from ..terminal import analysis_table, markdown
 
     qs = check_exponents(options["qs"] or QS)
     checkpoint = read(source, include=options["include"], exclude=options["exclude"])

@@ -172,6 +172,6 @@ def _frame(found: "Sequence[Record]") -> Any:
 
 
 def _markdown(found: "Sequence[Record]") -> str:
-    from .tables import markdown
+    from ..terminal import markdown
 
     return markdown(_frame(found))

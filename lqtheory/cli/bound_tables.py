@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ..ladder import steps_of_proof
 from ..records import Record, violations
-from .tables import percent
+from ..terminal import percent
 
 if TYPE_CHECKING:
     import pandas as pd

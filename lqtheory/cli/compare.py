@@ -15,7 +15,7 @@ def compare(sources: tuple[str, ...], seed: int, resamples: int, device: str, **
     """Say which of two or more SOURCES is the more compressible: A, B, or where their curves cross."""
     from ..comparison import compare as compared
     from ..measure import QS
-    from .tables import comparison_table, markdown
+    from ..terminal import comparison_table, markdown
 
     filters = {"include": options["include"], "exclude": options["exclude"]}
     result = compared(*sources, qs=options["qs"] or QS, resamples=resamples, seed=seed, device=device, **filters)

@@ -55,10 +55,13 @@ class Prunable:
             self.tensor.copy_(torch.from_numpy(self.shaped(rows)))
 
 
-def prunable(model: nn.Module, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[Prunable]:
-    """Weight matrices and convolution kernels, tied ones once, in the module's order; embeddings only on demand.
+NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
-    With `include` exactly the tensors whose names match (globs, or regular expressions after `re:`). ValueError when
+
+def prunable(model: nn.Module, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[Prunable]:
+    """Weight matrices and convolution kernels, tied ones once, in the module's order.
+
+    Embeddings, norms and biases only on demand, whatever their shape: with `include` exactly the tensors whose names match (globs, or regular expressions after `re:`). ValueError when
     nothing is left.
     """
     parameters, modules = dict(model.named_parameters(remove_duplicate=False)), dict(model.named_modules())
@@ -66,10 +69,12 @@ def prunable(model: nn.Module, include: Sequence[str] = (), exclude: Sequence[st
     found = []
     for tensor in read(model, include=include, exclude=exclude).tensors:
         key = tensor.key or tensor.name
-        if tensor.layout.kind != "embedding" or include:
-            owner, parameter = key.rpartition(".")[0], parameters[key]
+        owner, _, leaf = key.rpartition(".")
+        layer, parameter = modules.get(owner, model), parameters[key]
+        spared = tensor.layout.kind == "embedding" or isinstance(layer, NORMS) or leaf.startswith("bias")
+        if include or not spared:
             shared = names[id(parameter)] > 1
-            found.append(Prunable(key, owner, modules.get(owner, model), parameter, tensor.layout, shared))
+            found.append(Prunable(key, owner, layer, parameter, tensor.layout, shared))
     if not found:
         raise ValueError(f"a network must have weight matrices to prune, got none in {type(model).__name__}.")
     return found

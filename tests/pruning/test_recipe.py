@@ -177,3 +177,16 @@ def test_a_network_without_matrices_and_a_score_without_data_are_refused():
         prune(nn.BatchNorm2d(3))
     with pytest.raises(ValueError, match="must have calibration data"):
         prune(convolutions(), 0.5, score="wanda")
+
+
+def test_norms_and_biases_with_two_axes_are_pruned_on_demand_only():
+    model = torch.nn.ModuleDict(
+        {
+            "attention": torch.nn.MultiheadAttention(4, 1, add_bias_kv=True),
+            "norm": torch.nn.LayerNorm((3, 4)),
+            "table": torch.nn.Embedding(5, 4),
+        }
+    )
+    assert {part.name for part in prunable(model)} == {"attention.in_proj_weight", "attention.out_proj.weight"}
+    wanted = ("norm.weight", "attention.bias_k", "table.weight")
+    assert {part.name for part in prunable(model, include=wanted)} == set(wanted)

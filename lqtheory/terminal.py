@@ -8,9 +8,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ..analysis import Analysis, TensorMeasure
-from ..comparison import Comparison
-from ..measure import Measure
+from .analysis import Analysis, TensorMeasure
+from .comparison import Comparison
+from .measure import Measure
 
 if TYPE_CHECKING:
     import pandas as pd
