@@ -61,8 +61,8 @@ NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm
 def prunable(model: nn.Module, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[Prunable]:
     """Weight matrices and convolution kernels, tied ones once, in the module's order.
 
-    Embeddings, norms and biases only on demand, whatever their shape: with `include` exactly the tensors whose names match (globs, or regular expressions after `re:`). ValueError when
-    nothing is left.
+    Embeddings, norms and biases only on demand, whatever their shape: with `include` exactly the tensors whose names
+    match (globs, or regular expressions after `re:`). ValueError when nothing is left.
     """
     parameters, modules = dict(model.named_parameters(remove_duplicate=False)), dict(model.named_modules())
     names = Counter(id(parameter) for parameter in parameters.values())
