@@ -6,12 +6,17 @@ A factory is code of the user's, named `package.module:function` and called with
 import gzip
 import importlib
 import sys
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from .evaluate import read_stack
@@ -72,23 +77,32 @@ def stack_names(checkpoint: Path) -> dict[str, str]:
 
 def load_weights(model: nn.Module, checkpoint: Path) -> None:
     """Fill a module from a checkpoint file; every tensor of the module must be there, whatever prefix it has."""
-    if checkpoint.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        content: Any = load_file(checkpoint)
-    else:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content = _content(checkpoint)
     while isinstance(content, dict) and not any(isinstance(value, torch.Tensor) for value in content.values()):
         inner = [value for value in content.values() if isinstance(value, dict)]
         if not inner:
             raise ValueError(f"a checkpoint must hold tensors, got none in {checkpoint}.")
         content = inner[0]
     state = {str(name).removeprefix("module.").removeprefix("_orig_mod."): value for name, value in content.items()}
+    for name, own in model.state_dict().items():
+        if isinstance(value := state.get(name), torch.Tensor) and value.shape != own.shape:
+            shapes = f"{list(value.shape)} for {list(own.shape)}"
+            raise ValueError(f"a checkpoint must fit the network, but {name!r} has shape {shapes} in {checkpoint}.")
     missing, unexpected = model.load_state_dict(state, strict=False)
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:
         fault = f"{checkpoint} lacks {missing[0]!r}" if missing else f"{checkpoint} also has {unexpected[0]!r}"
         raise ValueError(f"a checkpoint must fit the network, but {fault}.")
+
+
+def _content(checkpoint: Path) -> Any:
+    try:
+        if checkpoint.suffix == ".safetensors":
+            return load_file(checkpoint)
+        return torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+        why = str(error).splitlines()[0] if str(error) else "nothing in it"
+        raise ValueError(f"a checkpoint must be whole and hold no code, got {why} in {checkpoint}.") from error
 
 
 def load_data(spec: str) -> Data:
@@ -99,10 +113,7 @@ def load_data(spec: str) -> Data:
     """
     path = Path(spec)
     if spec.endswith(".npz"):
-        with np.load(path, allow_pickle=False) as arrays:
-            if absent := {"x", "y"} - set(arrays.files):
-                raise ValueError(f"data must have the arrays x and y, got no {min(absent)} in {path}.")
-            return _data(path.name, arrays["x"], arrays["y"])
+        return _data(path.name, *read_npz(path))
     if "idx3-ubyte" in path.name:
         labels = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
         return _data(path.name, read_idx(path)[:, None], read_idx(labels))
@@ -117,7 +128,19 @@ def load_data(spec: str) -> Data:
         return found
     if not (isinstance(found, tuple) and len(found) == 2):
         raise ValueError(f"a factory of data must return (x, y), got {type(found).__name__} from {spec!r}.")
-    return Data(spec, torch.as_tensor(found[0]), torch.as_tensor(found[1]))
+    labels = _labels(spec, torch.as_tensor(found[1]).numpy())
+    return Data(spec, torch.as_tensor(found[0]), torch.from_numpy(labels))
+
+
+def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The arrays x and y of an .npz file."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if absent := {"x", "y"} - set(arrays.files):
+                raise ValueError(f"data must have the arrays x and y, got no {min(absent)} in {path}.")
+            return arrays["x"], arrays["y"]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise ValueError(f"an .npz file must be whole, got {error} in {path}.") from error
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -147,7 +170,17 @@ def called(spec: str, option: str) -> Any:
 def _data(name: str, x: np.ndarray, y: np.ndarray) -> Data:
     scale = 255.0 if np.issubdtype(x.dtype, np.integer) else 1.0
     inputs = torch.from_numpy(np.array(x, dtype=np.float32) / np.float32(scale))
-    return Data(name, inputs, torch.from_numpy(y.astype(np.int64)))
+    return Data(name, inputs, torch.from_numpy(_labels(name, y)))
+
+
+def _labels(name: str, y: np.ndarray) -> np.ndarray:
+    if y.dtype.kind not in "biuf":
+        raise ValueError(f"labels must be whole numbers, got {y.dtype} in {name}.")
+    with np.errstate(invalid="ignore"):  # NaN and infinity, which the comparison refuses
+        labels = y.astype(np.int64)
+    if odd := y[labels != y].tolist():
+        raise ValueError(f"labels must be whole numbers, got {odd[0]} in {name}.")
+    return labels
 
 
 def _torchvision(name: str, pretrained: bool) -> nn.Module:

@@ -1,5 +1,6 @@
 """Networks and data by name; what cannot be had is said in a sentence."""
 
+import gc
 import gzip
 import sys
 
@@ -50,6 +51,41 @@ def test_a_checkpoint_must_fit(factories):
     torch.save({"0.weight": torch.zeros(2, 1, 3, 3)}, path := factories / "w.pth")
     with pytest.raises(ValueError, match=r"must fit the network, but .* lacks '0.bias'"):
         load_model("my_factories:network", path)
+
+
+def test_a_checkpoint_must_have_the_shapes_of_the_network(factories):
+    state = load_model("my_factories:network").state_dict()
+    torch.save({**state, "1.weight": torch.zeros(3)}, path := factories / "w.pth")
+    with pytest.raises(ValueError, match=r"must fit the network, but '1.weight' has shape \[3\] for \[2\] in .*w.pth"):
+        load_model("my_factories:network", path)
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors", "npz"])
+def test_what_was_cut_off_is_said_in_a_sentence_and_leaves_no_handle(factories, kind):
+    path = factories / f"w.{kind}"
+    state = load_model("my_factories:network").state_dict()
+    if kind == "npz":
+        np.savez(path, x=np.zeros((4, 9)), y=np.arange(4))
+    else:
+        (torch.save if kind == "pth" else save_file)(state, path)
+    whole = path.read_bytes()
+    for share in (0, 0.1, 0.5, 0.9, 0.99):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(ValueError, match="must be whole"):
+            load_data(str(path)) if kind == "npz" else load_model("my_factories:network", path)
+        gc.collect()  # a handle left open would warn, and warnings are errors
+
+
+@pytest.mark.parametrize("y", [[0.5, 1.0], [0.0, np.nan], [0.0, np.inf], ["a", "b"], [1j, 2]])
+def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, y):
+    np.savez(tmp_path / "d.npz", x=np.zeros((2, 3)), y=np.array(y))
+    with pytest.raises(ValueError, match=r"labels must be whole numbers, got .* in d.npz"):
+        load_data(str(tmp_path / "d.npz"))
+
+
+def test_whole_labels_of_any_type_are_taken(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.zeros((2, 3)), y=np.array([3.0, 0.0]))
+    assert load_data(str(tmp_path / "d.npz")).y.tolist() == [3, 0]
 
 
 def test_stacks_are_recognised_and_take_images(tmp_path):
