@@ -46,6 +46,7 @@ STYLE: Any = {
     "legend.fontsize": 7.5,
     "pdf.fonttype": 42,
     "savefig.dpi": 200,
+    "svg.hashsalt": "lqtheory",
 }
 PERCENT = PercentFormatter(xmax=1, decimals=0)
 
@@ -117,12 +118,20 @@ def bound_vs_measured(records: Sequence[Record], method: str, tier: str = "C") -
     return figure
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write the figure as .pdf and .png, with no date inside, so that the same records give the same bytes."""
-    paths = [stem.with_suffix(".pdf"), stem.with_suffix(".png")]
+# what a file says of itself: nothing that changes from day to day; an .svg keeps the version of Matplotlib
+METADATA: dict[str, dict[str, None]] = {
+    ".pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+}
+
+
+def save(figure: Figure, stem: Path, suffixes: Sequence[str] = (".pdf", ".png")) -> list[Path]:
+    """Write the figure in each format, with no date inside, so that the same records give the same bytes."""
+    paths = [stem.with_suffix(suffix) for suffix in suffixes]
     with mpl.rc_context(STYLE):
-        figure.savefig(paths[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
-        figure.savefig(paths[1], metadata={"Software": None})
+        for path in paths:
+            figure.savefig(path, metadata=METADATA[path.suffix])
     return paths
 
 
