@@ -10,8 +10,9 @@ from torch import nn
 from .bounds import certified_sparsity, harm, harm_rate
 from .models import Data
 from .pruning import kept_total
-from .pruning.network import Inputs, prunable
+from .pruning.parts import prunable
 from .pruning.recipe import Pruned, Recipe
+from .pruning.running import Inputs
 from .sweep import Bench, outcome
 
 SPARSITIES = tuple(k / 20 for k in range(1, 20))

@@ -14,8 +14,8 @@ from . import evaluate, records
 from .bounds import harm, harm_rate
 from .evaluate import LinearStack, Sample
 from .models import Data
-from .pruning.network import Inputs, evaluating, first_tensor
 from .pruning.recipe import Pruned, Recipe
+from .pruning.running import Inputs, evaluating, first_tensor
 from .records import Provenance, Record
 from .verification import Dense, Outcome, Pair, ladder
 

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint as run
 from lqtheory import Profile, pq_index
 from lqtheory.bounds import IDENTITY, RELU, SIGMOID, TANH, Linear, second_moments, tier_b, tier_c
 from lqtheory.pruning import Layer, Method, global_ranking, magnitude, uniform, wanda
-from lqtheory.pruning.network import prunable
+from lqtheory.pruning.parts import prunable
 from lqtheory.regularizers import (
     FeatureFlow,
     LayerMap,

@@ -15,9 +15,12 @@ from torch.nn.utils import prune as torch_prune
 from .._checks import check_count
 from . import budgets, layers as by_layers, scores
 from .budgets import Budget, kept_total
+from .gains import gains
 from .masks import Method, n_of_m
-from .network import ROWS, Inputs, Prunable, gains, layers, observe, prunable
+from .observation import ROWS, layers, observe
+from .parts import Prunable, prunable
 from .refit import Fit, least_squares, sequential
+from .running import Inputs
 from .scores import Layer, Score
 from .support import support_search
 from .surgeon import block_surgeon

@@ -15,7 +15,9 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import nn
 
-from .network import ROWS, Inputs, Observed, Prunable, evaluating, hooked, run, sampled_inputs
+from .observation import ROWS, Observed, sampled_inputs
+from .parts import Prunable
+from .running import Inputs, evaluating, hooked, run
 
 RIDGE = 1e-3
 Weights = Float64[np.ndarray, " out d"]

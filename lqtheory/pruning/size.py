@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from .network import CONVOLUTIONS, Inputs, Prunable, batches, evaluating, first_tensor, hooked, prunable, run
+from .observation import CONVOLUTIONS
+from .parts import Prunable, prunable
 from .recipe import Pruned
+from .running import Inputs, batches, evaluating, first_tensor, hooked, run
 
 
 def positions(model: nn.Module, parts: list[Prunable], inputs: Inputs) -> dict[str, int]:

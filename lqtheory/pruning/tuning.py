@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool
 from torch import nn
 
-from .network import Inputs, Prunable, batches, evaluating, first_tensor, run
+from .parts import Prunable
+from .running import Inputs, batches, evaluating, first_tensor, run
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 BATCH, RATE = 50, 1e-3

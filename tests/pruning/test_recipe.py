@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from lqtheory.pruning import kept_total
-from lqtheory.pruning.network import prunable
+from lqtheory.pruning.parts import prunable
 from lqtheory.pruning.recipe import BUDGETS, FITS, SCORES, Pruned, Recipe, prune
 
 

@@ -9,7 +9,9 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from lqtheory.bounds import Moments, refitted
-from lqtheory.pruning.network import Prunable, gains, observe, prunable, sampled_inputs, sampled_outputs
+from lqtheory.pruning.gains import gains
+from lqtheory.pruning.observation import observe, sampled_inputs, sampled_outputs
+from lqtheory.pruning.parts import Prunable, prunable
 from lqtheory.pruning.refit import Regression, least_squares, sequential
 from lqtheory.pruning.support import support_search
 from lqtheory.pruning.surgeon import block_surgeon
