@@ -1,0 +1,209 @@
+"""Does training with the l0 penalty, then pruning and fine-tuning, double what magnitude pruning alone compresses?
+
+The pipeline of Oliveira, Batista and Seara (arXiv 2109.05075): train with l0 in exponential form (layer factor, l2),
+drop the smallest weights of the whole network, fine-tune what is left without penalty. Beside it the same pipeline
+after l1, l2, and no penalty. The compression ratio is weights over kept weights; for each trained network the largest
+ratio, in steps of a third of an octave, is searched at which the accuracy on 5,000 training images is within half a
+point of the unpenalised network's of the same seed. Strengths are chosen by that on the first seed; the test set is
+looked at once, in the end. Writes analysis/results/train_l0.jsonl; a run that is stopped goes on where it was.
+
+    python analysis/train_l0.py --network "LeNet-300-100, MNIST" --minutes 9
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from training import DATA, RESULTS, Lines, Split, accuracy, fit, lenet5, mlp
+
+from lqtheory.pruning.recipe import Pruned, Recipe
+from lqtheory.pruning.size import macs
+from lqtheory.regularizers import l0_l2, l1, l2, penalised
+
+SEEDS, MOST_LOST, OCTAVE, TOP = (0, 1, 2), 0.005, 3, 23  # ratios up to 2 ** (TOP / OCTAVE)
+RATE, TUNING_RATE = 2e-3, 1e-3
+PLAIN = "none"
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is trained on what, and for how long; all methods get the same."""
+
+    make: Callable[[], nn.Sequential]
+    data: str
+    epochs: int
+    tuning: int  # epochs
+    batch: int = 256
+    images: int | None = None
+
+
+NETWORKS = {
+    "LeNet-300-100, MNIST": Network(lambda: mlp(784, 300, 100, 10), "mnist", 8, 2),
+    "LeNet-300-100, Fashion-MNIST": Network(lambda: mlp(784, 300, 100, 10), "fashion-mnist", 8, 2),
+    "LeNet-5, MNIST": Network(lenet5, "mnist", 6, 2, 128, 20_000),
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A penalty and its strengths."""
+
+    penalty: str
+    strengths: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, net: nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """The penalty of this network."""
+        if self.penalty == PLAIN:
+            return None
+        term, weights = {"l0 + l2": l0_l2, "l1": l1, "l2": l2}[self.penalty], penalised(net)
+        if self.penalty == "l0 + l2":
+            return lambda _: term(weights, **self.strengths)
+        return lambda _: self.strengths["alpha"] * term(weights)
+
+
+METHODS = {
+    PLAIN: [Method(PLAIN)],
+    "l2": [Method("l2", {"alpha": a}) for a in (1e-5, 1e-4)],
+    "l1": [Method("l1", {"alpha": a}) for a in (3e-5, 1e-4, 3e-4)],
+    "l0 + l2": [
+        Method("l0 + l2", {"alpha0": a, "alpha2": 1e-5, "beta": b})
+        for a, b in ((1e-5, 10.0), (3e-5, 10.0), (1e-5, 30.0))
+    ],
+}
+
+
+@cache
+def split_of(network: str, folder: Path) -> Split:
+    """The data of a network."""
+    return Split.of(folder / NETWORKS[network].data, NETWORKS[network].images)
+
+
+def trained(network: str, method: Method, seed: int, split: Split) -> nn.Sequential:
+    """The network that the pruning starts from."""
+    torch.manual_seed(seed)
+    net = NETWORKS[network].make()
+    fit(net, split.train, NETWORKS[network].epochs, RATE, seed, method.of(net), batch=NETWORKS[network].batch)
+    return net
+
+
+def compressed(net: nn.Sequential, step: int) -> Pruned:
+    """The network with its largest weights, one in 2 ** (step / OCTAVE)."""
+    return Recipe(1 - 2 ** (-step / OCTAVE), fit=None)(net)
+
+
+def tuned(net: nn.Sequential, step: int, network: str, seed: int, split: Split) -> Pruned:
+    """The same after fine-tuning with its zeros kept."""
+    pruned = compressed(net, step)
+    masks = {name: torch.from_numpy(mask) for name, mask in pruned.stored_masks().items()}
+    fit(
+        pruned.model,
+        split.train,
+        NETWORKS[network].tuning,
+        TUNING_RATE,
+        seed + 100,
+        None,
+        masks,
+        NETWORKS[network].batch,
+    )
+    return pruned
+
+
+def largest(passes: Callable[[int], bool], top: int = TOP) -> int:
+    """The largest step that passes, by bisection, as if all before it did; 0 always does.
+
+    >>> largest(lambda step: step <= 13), largest(lambda step: False), largest(lambda step: True)
+    (13, 0, 23)
+    """
+    low, high = 0, top + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if passes(middle) else (low, middle)
+    return low
+
+
+def measured(network: str, method: Method, seed: int, folder: Path, wanted: float | None) -> dict[str, Any]:
+    """One line: the trained network, and the sparsest that is as accurate as is wanted, with and without tuning."""
+    start, split = time.perf_counter(), split_of(network, folder)
+    net = trained(network, method, seed, split)
+    dense = accuracy(net, split.validation)
+    wanted = dense - MOST_LOST if wanted is None else wanted
+    seen: dict[int, tuple[float, Pruned]] = {}
+
+    def passes(step: int) -> bool:
+        pruned = tuned(net, step, network, seed, split)
+        seen[step] = (accuracy(pruned.model, split.validation), pruned)
+        return seen[step][0] >= wanted
+
+    best = largest(passes)
+    at_once = largest(lambda step: accuracy(compressed(net, step).model, split.validation) >= wanted)
+    sparse = seen[best][1] if best else compressed(net, 0)
+    before, after = macs(net, sparse, split.test.x[:1])
+    return {
+        "validation": {"dense": dense, "wanted": wanted, "path": {s: a for s, (a, _) in sorted(seen.items())}},
+        "ratio": sparse.weights / sparse.kept,
+        "kept": sparse.kept / sparse.weights,
+        "kept_macs": after / before,
+        "accuracy": accuracy(sparse.model, split.test),
+        "dense_accuracy": accuracy(net, split.test),
+        "ratio_untuned": 2 ** (at_once / OCTAVE),
+        "accuracy_untuned": accuracy(compressed(net, at_once).model, split.test),
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def asked(network: str, method: Method, seed: int) -> dict[str, Any]:
+    """The setting of a line."""
+    return {"network": network, **asdict(method), "seed": seed}
+
+
+def wanted_of(network: str, seed: int, lines: Lines) -> float | None:
+    """The validation accuracy that all networks of a seed must keep, once the unpenalised one has set it."""
+    plain = asked(network, Method(PLAIN), seed)
+    found = [line["validation"]["wanted"] for line in lines.read() if line["setting"] == plain]
+    return found[0] if found else None
+
+
+def best_strengths(network: str, lines: Lines) -> Iterator[Method]:
+    """Of each penalty the strengths that compress most on the validation images, with the first seed."""
+    for name in METHODS:
+        of_name = {"network": network, "penalty": name, "seed": SEEDS[0]}
+        mine = [line for line in lines.read() if of_name.items() <= line["setting"].items()]
+        yield Method(name, max(mine, key=lambda line: line["ratio"])["setting"]["strengths"])
+
+
+def work(network: str, lines: Lines) -> Iterator[tuple[Method, int]]:
+    """All strengths with the first seed, the unpenalised network first; the best of each with the other seeds."""
+    for candidates in METHODS.values():
+        yield from ((method, SEEDS[0]) for method in candidates)
+    for seed in SEEDS[1:]:
+        yield from ((method, seed) for method in best_strengths(network, lines))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the datasets")
+    parser.add_argument("--network", choices=NETWORKS, action="append", help="all of them unless given")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this time")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    end, lines = time.monotonic() + 60 * arguments.minutes, Lines(RESULTS / "train_l0.jsonl")
+    for network in arguments.network or NETWORKS:
+        for method, seed in work(network, lines):
+            setting = asked(network, method, seed)
+            if lines.has(setting):
+                continue
+            if time.monotonic() > end:
+                return
+            found = measured(network, method, seed, arguments.data, wanted_of(network, seed, lines))
+            lines.write(setting, found, seed)
+            print(setting, {k: round(v, 4) for k, v in found.items() if k != "validation"}, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The training scripts of analysis/ on tiny networks and few images."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import train_l0
+import training
+from torch import nn
+from training import Lines, Split
+
+from lqtheory.models import Data
+from lqtheory.regularizers import l1, penalised
+
+
+def drawn(n, seed):
+    """Images of 4 x 4 pixels whose class is where the brightest quarter is."""
+    x = torch.rand(n, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return Data("drawn", x, nn.functional.avg_pool2d(x, 2).flatten(1).argmax(1))
+
+
+@pytest.fixture(scope="module")
+def split():
+    return Split(drawn(2000, 0), drawn(500, 1), drawn(500, 2))
+
+
+def tiny():
+    return training.mlp(16, 32, 16, 4)
+
+
+def test_the_parts_of_the_training_set_are_apart_and_the_test_set_is_whole(data):
+    parts = Split.of(data / "datasets" / "mnist", images=300, validation=200)
+    assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [300, 200, 10_000]
+    rows = {tuple(x.flatten().tolist()) for x in (*parts.train.x, *parts.validation.x)}
+    assert len(rows) == 500
+    assert 0.9 < float(parts.train.x.max()) <= 1
+
+
+def test_training_is_deterministic_keeps_masks_and_adds_the_penalty(split):
+    found = []
+    for penalty in (None, None, "l1"):
+        torch.manual_seed(0)
+        net = tiny()
+        weights = penalised(net)
+        term = (lambda _, weights=weights: 1e-2 * l1(weights)) if penalty else None
+        training.fit(net, split.train, 3, 1e-2, seed=1, penalty=term, masks={"1.weight": torch.eye(32, 16) == 0})
+        assert torch.equal(net[1].weight.diagonal(), torch.zeros(16))
+        found.append((net[1].weight.detach().clone(), training.accuracy(net, split.test)))
+    assert torch.equal(found[0][0], found[1][0])
+    assert found[2][0].abs().sum() < 0.5 * found[0][0].abs().sum()
+    assert found[0][1] > 0.6
+
+
+def test_lines_are_found_again_and_say_where_they_come_from(tmp_path):
+    lines, setting = Lines(tmp_path / "lines.jsonl"), {"network": "a", "strengths": {"alpha": 1e-5}}
+    assert not lines.has(setting)
+    lines.write(setting, {"accuracy": 0.5}, seed=3)
+    assert lines.has(json.loads(json.dumps(setting)))
+    assert not lines.has({**setting, "network": "b"})
+    (line,) = lines.read()
+    assert (line["accuracy"], line["seed"]) == (0.5, 3)
+    assert {"commit", "versions", "device"} <= set(line)
+
+
+def test_the_l0_pipeline_finds_the_sparsest_network_that_is_accurate_enough(split, monkeypatch):
+    monkeypatch.setitem(train_l0.NETWORKS, "tiny", train_l0.Network(tiny, "", 6, 3, 50))
+    monkeypatch.setattr(train_l0, "split_of", lambda *_: split)
+    monkeypatch.setattr(train_l0, "RATE", 2e-2)
+    found = train_l0.measured("tiny", train_l0.Method("none"), 0, Path(), 0.7)
+    path, wanted = found["validation"]["path"], found["validation"]["wanted"]
+    passed = [step for step, accuracy in path.items() if accuracy >= wanted]
+    assert found["ratio"] == pytest.approx(2 ** (max(passed, default=0) / 3), rel=0.01)
+    assert found["kept"] == found["kept_macs"] == 1 / found["ratio"]
+    assert found["ratio"] >= found["ratio_untuned"] > 1
+    assert found["dense_accuracy"] > 0.75
+    assert found["accuracy"] > 0.65
+
+
+def test_strengths_are_chosen_by_the_ratio_on_the_first_seed(tmp_path, monkeypatch):
+    lines = Lines(tmp_path / "lines.jsonl")
+    monkeypatch.setattr(train_l0, "METHODS", {"none": [train_l0.Method("none")], "l1": [1, 2]})
+    for penalty, alpha, ratio, seed in (("none", 0, 4, 0), ("l1", 1, 8, 0), ("l1", 2, 9, 0), ("l1", 1, 99, 1)):
+        strengths = {"alpha": alpha} if alpha else {}
+        setting = train_l0.asked("x", train_l0.Method(penalty, strengths), seed)
+        lines.write(setting, {"ratio": ratio, "validation": {"wanted": 0.9 + seed}}, seed)
+    assert [method.strengths for method in train_l0.best_strengths("x", lines)] == [{}, {"alpha": 2}]
+    assert train_l0.wanted_of("x", 0, lines) == 0.9
+    assert train_l0.wanted_of("y", 0, lines) is None
