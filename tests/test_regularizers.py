@@ -20,9 +20,9 @@ from lqtheory.pruning.parts import prunable
 from lqtheory.regularizers import (
     FeatureFlow,
     LayerMap,
-    LogSpectralNorms,
     LogTierB,
     LogTierC,
+    SpectralNorms,
     absolute_curvature,
     absolute_length,
     by_magnitude,
@@ -462,7 +462,7 @@ def settled(penalty, *x, times=300):
 
 
 PENALTY_MODULES = {
-    "norms": lambda net, x: (LogSpectralNorms(net, x[:1]), ()),
+    "norms": lambda net, x: (SpectralNorms(net, x[:1]), ()),
     "tier b": lambda net, x: (LogTierB(net, x), ()),
     "tier b overall": lambda net, x: (LogTierB(net, x, 0.7, smallest_overall), ()),
     "tier c": lambda net, x: (LogTierC(net, x), (x,)),
@@ -562,11 +562,11 @@ def test_what_has_no_bound_is_refused_by_name():
         (lambda: LogTierC(nn.Sequential(conv, nn.MaxPool2d(2, ceil_mode=True)), image), "got MaxPool2d '1'"),
         (lambda: LogTierC(nn.Sequential(conv, nn.AvgPool2d(2, divisor_override=1)), image), "got AvgPool2d '1'"),
         (lambda: LogTierB(nn.Sequential(nn.Linear(4, 1)), x, sparsity=1.0), r"sparsity must lie in \[0, 1\)"),
-        (lambda: LogSpectralNorms(nn.Sequential(conv, nn.BatchNorm2d(2)), image), "batch norm, got BatchNorm2d '1'"),
-        (lambda: LogSpectralNorms(nn.ConvTranspose2d(1, 2, 3), image), "got ConvTranspose2d"),
-        (lambda: LogSpectralNorms(nn.Conv2d(1, 2, 3, padding="same"), image), "got padding 'same'"),
-        (lambda: LogSpectralNorms(nn.Conv2d(1, 2, 3, padding_mode="circular"), image), "got padding 'circular'"),
-        (lambda: LogSpectralNorms(Idle(), x), "every penalised layer must run, got 'spare' that did not"),
+        (lambda: SpectralNorms(nn.Sequential(conv, nn.BatchNorm2d(2)), image), "batch norm, got BatchNorm2d '1'"),
+        (lambda: SpectralNorms(nn.ConvTranspose2d(1, 2, 3), image), "got ConvTranspose2d"),
+        (lambda: SpectralNorms(nn.Conv2d(1, 2, 3, padding="same"), image), "got padding 'same'"),
+        (lambda: SpectralNorms(nn.Conv2d(1, 2, 3, padding_mode="circular"), image), "got padding 'circular'"),
+        (lambda: SpectralNorms(Idle(), x), "every penalised layer must run, got 'spare' that did not"),
     ]:
         with pytest.raises(ValueError, match=message):
             build()
@@ -628,7 +628,7 @@ def all_terms(net, flow, norms, tier, x):
 def a_whole_training_loss():
     torch.manual_seed(0)
     net, x = mlp(6, 8, 8, 8, 3), drawn(16, 6, dtype=torch.float32)
-    return net, FeatureFlow(net, [["0", "2", "4"]]), LogSpectralNorms(net, x).eval(), LogTierC(net, x).eval(), x
+    return net, FeatureFlow(net, [["0", "2", "4"]]), SpectralNorms(net, x).eval(), LogTierC(net, x).eval(), x
 
 
 def test_penalties_under_autocast_are_as_exact_as_without():
@@ -805,7 +805,7 @@ def against_the_bound(kind):
     def build(net):
         x = task()[0]
         penalty, strength = {
-            "norms": (LogSpectralNorms(net, x), 0.2),
+            "norms": (SpectralNorms(net, x), 0.2),
             "tier b": (LogTierB(net, x), 0.05),
             "tier c": (LogTierC(net, x), 0.05),
         }[kind]

@@ -28,5 +28,5 @@ from .proximal import (
     soft_threshold as soft_threshold,
 )
 from .smoothed_l0 import l0 as l0, l0_l2 as l0_l2, layer_factors as layer_factors, zero_attraction as zero_attraction
-from .spectral import LayerMap as LayerMap, LogSpectralNorms as LogSpectralNorms
+from .spectral import LayerMap as LayerMap, SpectralNorms as SpectralNorms
 from .weight_norms import group_lasso as group_lasso, l1 as l1, l2 as l2, lq as lq

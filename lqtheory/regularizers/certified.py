@@ -13,7 +13,7 @@ from torch import nn
 from .._checks import check_fraction
 from .dropped import Drop, Score, by_response, smallest_per_neuron
 from .parameters import at_least_float32
-from .spectral import LayerMap, log
+from .spectral import LayerMap
 from .stack import affine_stack, bias_norm
 
 
@@ -137,3 +137,8 @@ class LogTierC(LogBound):
 def root_mean_square(x: torch.Tensor) -> torch.Tensor:
     r"""$\sqrt{E\|x\|^2}$ over the samples, with gradient 0 at 0."""
     return torch.linalg.vector_norm(x) / len(x) ** 0.5
+
+
+def log(x: torch.Tensor) -> torch.Tensor:
+    """The logarithm, of the least positive number for 0, with gradient 0 there."""
+    return x.clamp_min(torch.finfo(x.dtype).tiny).log()

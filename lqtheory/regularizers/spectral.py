@@ -75,18 +75,19 @@ class LayerMap(nn.Module):
         return CONVOLUTIONS[self.kind][1](self.vector.shape, weight, y, *self.geometry)
 
 
-class LogSpectralNorms(nn.Module):
-    r"""$\sum_l \log\|T_{W_l}\|$ over all linear and convolutional layers of a module, Definition 33.
+class SpectralNorms(nn.Module):
+    r"""$\sum_l \|T_{W_l}\|$ over all linear and convolutional layers of a module, Definition 33.
 
-    The logarithm of the gain from any layer to the output is a part of this sum, so it makes every bound of
-    `lqtheory.bounds` smaller. `x` is one batch (any), for the sizes of the inputs. ValueError where a weight belongs to
+    The gain from any layer to the output is at most a product of these, so it makes every bound of `lqtheory.bounds`
+    smaller. Their sum and not the sum of their logarithms, which has no lower end: nothing would keep the weights from
+    vanishing. `x` is one batch (any), for the sizes of the inputs. ValueError where a weight belongs to
     a layer whose norm is not known, and for batch norm, which rescales the norms that are penalised: fold it, or leave
     it out.
 
     >>> net = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1))
     >>> _ = nn.init.constant_(net[0].weight, 2.0), nn.init.constant_(net[2].weight, 0.5)
-    >>> round(LogSpectralNorms(net, torch.ones(1, 1))().item(), 6)
-    0.0
+    >>> SpectralNorms(net, torch.ones(1, 1))().item()
+    2.5
     """
 
     def __init__(self, net: nn.Module, x: torch.Tensor, iterations: int = 1) -> None:
@@ -101,7 +102,7 @@ class LogSpectralNorms(nn.Module):
 
     def forward(self) -> torch.Tensor:
         """The sum; its power iterations move on while training."""
-        return torch.stack([log(norm(layer.weight)) for norm, layer in zip(self.maps, self._layers, strict=True)]).sum()
+        return torch.stack([norm(layer.weight) for norm, layer in zip(self.maps, self._layers, strict=True)]).sum()
 
 
 @torch.no_grad()
@@ -143,8 +144,3 @@ def geometry(layer: Any) -> tuple[Any, ...]:
         kind = layer.padding if layer.padding_mode == "zeros" else layer.padding_mode
         raise ValueError(f"a convolution must be padded with a stated number of zeros, got padding {kind!r}.")
     return layer.stride, 0 if layer.padding == "valid" else layer.padding, layer.dilation, layer.groups
-
-
-def log(x: torch.Tensor) -> torch.Tensor:
-    """The logarithm, of the least positive number for 0, with gradient 0 there."""
-    return x.clamp_min(torch.finfo(x.dtype).tiny).log()
