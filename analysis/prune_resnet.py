@@ -26,10 +26,13 @@ SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9)
 FILES = {"20": "resnet20-12fca82f.th", "56": "resnet56-4bfd9763.th"}
 METHODS = {
     "support search": Recipe(fit="support-search"),
-    "SparseGPT": Recipe(budget="layer", fit="block-surgeon"),
-    "Wanda": Recipe(score="wanda", budget="uniform", fit=None),
     "magnitude, least squares": Recipe(),
+    "LAMP, least squares": Recipe(score="lamp"),
+    "Wanda in global ranking, least squares": Recipe(score="wanda"),
+    "SparseGPT": Recipe(budget="layer", fit="block-surgeon"),
     "SparseGPT, global magnitude budget": Recipe(fit="block-surgeon"),
+    "Wanda": Recipe(score="wanda", budget="uniform", fit=None),
+    "Wanda in global ranking": Recipe(score="wanda", fit=None),
     "LAMP": Recipe(score="lamp", fit=None),
     "magnitude": Recipe(fit=None),
 }
