@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import train_frontier
 import train_l0
 import training
 from torch import nn
 from training import Lines, Split
 
+from lqtheory import records
 from lqtheory.models import Data
 from lqtheory.regularizers import l1, penalised
 
@@ -64,7 +66,7 @@ def test_lines_are_found_again_and_say_where_they_come_from(tmp_path):
 
 
 def test_the_l0_pipeline_finds_the_sparsest_network_that_is_accurate_enough(split, monkeypatch):
-    monkeypatch.setitem(train_l0.NETWORKS, "tiny", train_l0.Network(tiny, "", 6, 3, 50))
+    monkeypatch.setitem(train_l0.NETWORKS, "tiny", train_l0.Network(tiny, "", 6, 3))
     monkeypatch.setattr(train_l0, "split_of", lambda *_: split)
     monkeypatch.setattr(train_l0, "RATE", 2e-2)
     found = train_l0.measured("tiny", train_l0.Method("none"), 0, Path(), 0.7)
@@ -87,3 +89,41 @@ def test_strengths_are_chosen_by_the_ratio_on_the_first_seed(tmp_path, monkeypat
     assert [method.strengths for method in train_l0.best_strengths("x", lines)] == [{}, {"alpha": 2}]
     assert train_l0.wanted_of("x", 0, lines) == 0.9
     assert train_l0.wanted_of("y", 0, lines) is None
+
+
+def tiny_cnn():
+    convolutions = [nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ReLU()]
+    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(32, 4))
+
+
+@pytest.mark.parametrize("make", [tiny, tiny_cnn])
+def test_certificates_hold_for_stacks_and_graphs_and_can_be_trained_for(make, split, monkeypatch):
+    monkeypatch.setitem(train_frontier.NETWORKS, "tiny", train_frontier.Network(make, 4, (), (), 400))
+    monkeypatch.setattr(train_frontier, "SPARSITIES", (0.5, 0.7))
+    monkeypatch.setattr(train_frontier, "RATE", 2e-2)
+    shares = {}
+    for penalty, strength in (("none", 0.0), ("norms and l0", 0.02), ("log of tier C", 0.05)):
+        found = train_frontier.measured(train_frontier.Setting("tiny", penalty, strength, 0), split)
+        assert len(found) == 2 * len(train_frontier.SPARSITIES)
+        assert records.violations(found) == 0
+        assert not any(r.setting["broken"] for r in found)
+        shares[penalty] = [r.setting["certified_share"] for r in train_frontier.of(found, data="test")]
+        assert found[-1].setting["accuracy"] > 0.5
+    assert max(shares["norms and l0"][0], shares["log of tier C"][0]) > 1.1 * shares["none"][0]
+
+
+def test_the_most_certified_strength_is_chosen_among_those_that_are_accurate_enough():
+    def line(penalty, strength, accuracy, share, data="validation"):
+        setting = {"network": "x", "penalty": penalty, "strength": strength, "seed": 0, "data": data}
+        return train_frontier.Record(
+            "D", "", 0.5, 0, 0, 0, False, False,
+            {**setting, "validation_accuracy": accuracy, "certified_share": share}, 0, {}, None, "cpu",
+        )  # fmt: skip
+
+    found = [
+        line("none", 0.0, 0.90, 0.1),
+        line("norms and l0", 0.1, 0.895, 0.7),
+        line("norms and l0", 0.2, 0.88, 0.9),
+        line("norms and l0", 0.05, 0.897, 0.6, "test"),
+    ]
+    assert train_frontier.chosen(found, "x") == train_frontier.Setting("x", "norms and l0", 0.1, 0)

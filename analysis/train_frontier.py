@@ -1,0 +1,187 @@
+"""What does a certificate cost? Accuracy against certified sparsity of deep networks trained against their bounds.
+
+An MLP with four hidden layers and a CNN with two strided convolutions on Fashion-MNIST, trained with the sum of the
+spectral norms and the smooth l0 penalty of one common strength, or with the logarithm of tier C at 50 % sparsity, from
+strength 0 (plain training) on. Pruned by one magnitude threshold for the whole network; tier D at each input says
+where the prediction cannot have changed (for the CNN by norms of the graph's nodes, Theorem 31).
+
+Of the strengths that lose at most MOST_LOST on 5,000 training images, the one with the most certified images among
+500 of them is chosen, with the first seed; it and the plain network are trained with two more seeds. Test images are
+looked at by no choice; the certificates of the CNN are about the first 2,000 of them. Writes
+analysis/results/train_frontier.jsonl; a run that is stopped goes on where it was.
+
+    python analysis/train_frontier.py --network MLP --minutes 9
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import nn
+from training import DATA, RESULTS, Penalty, Split, accuracy, fit, mlp, strided_cnn
+
+from lqtheory import records
+from lqtheory.bounds import Bound, margins, tier_d
+from lqtheory.bounds.accuracy import unchanged
+from lqtheory.bounds.graph import graph_per_input
+from lqtheory.bounds.trace import trace
+from lqtheory.models import Data
+from lqtheory.pruning.recipe import Recipe
+from lqtheory.records import Provenance, Record
+from lqtheory.regularizers import LogTierC, SpectralNorms, l0, penalised
+from lqtheory.sweep import outcome, stack_of
+from lqtheory.verification import Pair, linears_of
+
+SEEDS, RATE, BETA = (0, 1, 2), 2e-3, 20.0
+SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9)
+TARGET, MOST_LOST, PREVIEW = 0.5, 0.01, 500
+PATH = RESULTS / "train_frontier.jsonl"
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is trained, for how long, and the strengths of either penalty that are tried."""
+
+    make: Callable[[], nn.Sequential]
+    epochs: int
+    norms: tuple[float, ...]
+    tier: tuple[float, ...]
+    images: int  # of the test set, for the certificates
+
+
+NETWORKS = {
+    "MLP": Network(lambda: mlp(784, 256, 256, 256, 256, 10), 6, (0.003, 0.01, 0.02, 0.04), (0.05,), 10_000),
+    "CNN": Network(strided_cnn, 5, (0.005, 0.01, 0.02, 0.04), (0.05,), 2000),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One network to be trained."""
+
+    network: str
+    penalty: str
+    strength: float
+    seed: int
+
+
+def penalty_of(setting: Setting, net: nn.Sequential, x: torch.Tensor) -> Penalty | None:
+    """The penalty of this network; l0 is weighed so that half of the weights of either network come near zero."""
+    weights = penalised(net)
+    if setting.penalty == "norms and l0":
+        norms = SpectralNorms(net, x)
+        return lambda _: setting.strength * (norms() + l0(weights, BETA) / 3000)
+    if setting.penalty == "log of tier C":
+        tier = LogTierC(net, x, TARGET)
+        return lambda batch: setting.strength * tier(batch)
+    return None
+
+
+def trained(setting: Setting, train: Data) -> nn.Sequential:
+    """The network, in evaluation mode."""
+    torch.manual_seed(setting.seed)
+    net = NETWORKS[setting.network].make()
+    fit(net, train, NETWORKS[setting.network].epochs, RATE, setting.seed, penalty_of(setting, net, train.x[:2]))
+    return net.eval().requires_grad_(False)
+
+
+def certified(dense: nn.Module, pruned: nn.Module, x: torch.Tensor) -> tuple[Bool[np.ndarray, " n"], str]:
+    """At which inputs the pruned network provably predicts what the dense one does, and by which theorem."""
+    before, after = stack_of(dense), stack_of(pruned)
+    if before is not None and after is not None:
+        found = tier_d(linears_of(before), linears_of(after), x.flatten(1).numpy())
+        return found.certified(), found.source
+    graph, inputs = trace(dense, x[:1]), x.numpy()
+    return unchanged(margins(graph(inputs)), graph_per_input(graph, trace(pruned, x[:1]), inputs)), "Theorem 31"
+
+
+def curve(net: nn.Sequential, data: Data, about: Mapping[str, Any], provenance: Provenance) -> Iterator[Record]:
+    """At each sparsity the share of inputs without a certificate, beside the share whose prediction changed."""
+    net, data = net.double(), Data(data.name, data.x.double(), data.y)
+    before = outcome(net, data).logits.argmax(1)
+    for sparsity in SPARSITIES:
+        pruned = Recipe(sparsity, fit=None)(net)
+        after = outcome(pruned.model, data)
+        safe, source = certified(net, pruned.model, data.x)
+        changed = after.logits.argmax(1) != before
+        bound = Bound(float(np.mean(~safe)), "upper", source, "about each input; float64")
+        more = {"quantity": "changed_predictions", "data": data.name, "samples": len(data), "kept": pruned.kept}
+        more |= {"weights": pruned.weights, "pruned_accuracy": after.accuracy}
+        # an inequality of shares could hide a broken promise
+        more |= {"certified_share": float(np.mean(safe)), "broken": int(np.sum(safe & changed))}
+        yield Pair(bound, float(np.mean(changed)), 1.0, {}).record("D", sparsity, {**about, **more}, provenance)
+
+
+def measured(setting: Setting, split: Split) -> list[Record]:
+    """Train, judge on a part of the training set, certify on the test set."""
+    start = time.perf_counter()
+    net = trained(setting, split.train)
+    about = {**vars(setting), "seconds": time.perf_counter() - start}
+    about |= {"validation_accuracy": accuracy(net, split.validation), "accuracy": accuracy(net, split.test)}
+    parts = first("validation", split.validation, PREVIEW), first("test", split.test, NETWORKS[setting.network].images)
+    return [r for data in parts for r in curve(net, data, about, Provenance(setting.seed))]
+
+
+def first(name: str, data: Data, count: int) -> Data:
+    """The first of the data."""
+    return Data(name, data.x[:count], data.y[:count])
+
+
+def of(found: Iterable[Record], **setting: Any) -> list[Record]:
+    """The records whose setting says so."""
+    return [r for r in found if setting.items() <= r.setting.items()]
+
+
+def chosen(found: list[Record], network: str) -> Setting:
+    """The choice on validation images: accurate enough, and most certified on average over the sparsities."""
+    mine = of(found, network=network, seed=SEEDS[0], data="validation")
+    least = max(r.setting["validation_accuracy"] for r in mine if r.setting["penalty"] == "none") - MOST_LOST
+    totals: dict[Setting, float] = {}
+    for r in mine:
+        if r.setting["validation_accuracy"] >= least:
+            setting = Setting(**{name: r.setting[name] for name in Setting.__match_args__})
+            totals[setting] = totals.get(setting, 0.0) + r.setting["certified_share"]
+    return max(totals, key=lambda setting: totals[setting])
+
+
+def work(network: str) -> Iterator[Setting]:
+    """All strengths with the first seed; plain training and the choice with the others."""
+    tried = NETWORKS[network]
+    yield Setting(network, "none", 0.0, SEEDS[0])
+    yield from (Setting(network, "norms and l0", strength, SEEDS[0]) for strength in tried.norms)
+    yield from (Setting(network, "log of tier C", strength, SEEDS[0]) for strength in tried.tier)
+    best = chosen(records.read(PATH), network)
+    for seed in SEEDS[1:]:
+        yield Setting(network, "none", 0.0, seed)
+        yield Setting(network, best.penalty, best.strength, seed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the datasets")
+    parser.add_argument("--network", choices=NETWORKS, action="append", help="all of them unless given")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this time")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    end, split = time.monotonic() + 60 * arguments.minutes, Split.of(arguments.data / "fashion-mnist")
+    for network in arguments.network or NETWORKS:
+        for setting in work(network):
+            if PATH.exists() and of(records.read(PATH), **vars(setting)):
+                continue
+            if time.monotonic() > end:
+                return
+            found = measured(setting, split)
+            records.append(PATH, found)
+            shares = [f"{r.setting['certified_share']:.3f}" for r in of(found, data="test")]
+            about = found[0].setting
+            print(*vars(setting).values(), f"{about['accuracy']:.4f} in {about['seconds']:.0f} s", *shares, flush=True)
+
+
+if __name__ == "__main__":
+    main()
