@@ -1,10 +1,14 @@
 """Results as tables for a terminal, as CSV and as Markdown."""
 
-from collections.abc import Sequence
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from io import StringIO
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -16,38 +20,88 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def text(*parts: Any) -> str:
-    """Rich renderables as plain text as wide as the terminal, or 80 columns in a pipe."""
-    console = Console(file=StringIO(), width=None if Console().is_terminal else 80, highlight=False)
-    for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str) and "\n" in part)
-    assert isinstance(console.file, StringIO)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip().split("\n"))
+WIDTH = 80  # of a pipe
+NAME = 20  # columns that a name may always have
 
 
-def _table(*columns: str) -> Table:
-    """Numbers to the right of names that may wrap."""
+class Grid:
+    """Rows of texts under their headings, laid out when the width is known: the first column holds names."""
+
+    def __init__(self, *columns: str) -> None:
+        self.rows: list[tuple[str, ...]] = [columns]
+
+    def add_row(self, *cells: str) -> None:
+        """One more row, a cell for each column."""
+        self.rows.append(cells)
+
+    def tables(self, width: int) -> Iterator[Table]:
+        """One table, or several below each other, each with the names and as many other columns as fit."""
+        names, *columns = zip(*self.rows, strict=True)
+        room = min(NAME, _widest(names))
+        while columns:
+            ends = list(accumulate(_widest(column) + GAP for column in columns))
+            count = max(bisect_right(ends, width - room), 1)
+            yield _laid_out([broken(name, width - ends[count - 1]) for name in names], columns[:count])
+            columns = columns[count:]
+
+
+GAP = 2
+
+
+def _widest(column: Sequence[str]) -> int:
+    return max(map(cell_len, column))
+
+
+def _laid_out(names: Sequence[str], columns: Sequence[Sequence[str]]) -> Table:
+    """Numbers to the right of the names."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for k, name in enumerate(columns):
-        table.add_column(
-            name, justify="right" if k else "left", no_wrap=bool(k), overflow="fold", min_width=0 if k else 20
-        )
+    table.add_column(names[0], overflow="fold")
+    for heading, *_ in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for cells in zip(names[1:], *(column[1:] for column in columns), strict=True):
+        table.add_row(*cells)
     return table
+
+
+def broken(name: str, width: int) -> str:
+    """A name over several lines, broken behind its dots.
+
+    >>> broken("encoder.layer.0.attention.key.weight", 20).split()
+    ['encoder.layer.0.', 'attention.key.weight']
+    """
+    lines = [""]
+    for part in re.findall(r"[^.]*\.|[^.]+$", name):
+        if lines[-1] and cell_len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def text(*parts: Grid | str) -> str:
+    """Tables and sentences, one below the other, as plain text as wide as the terminal, or 80 columns in a pipe."""
+    console = Console(file=StringIO(), width=None if Console().is_terminal else WIDTH, highlight=False, markup=False)
+    for part in parts:
+        pieces = list(part.tables(console.width)) if isinstance(part, Grid) else [part]
+        for k, piece in enumerate(pieces):
+            console.print(*([""] if k else []), piece, sep="\n")
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().replace(NO_BREAK, " ").rstrip().split("\n")
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def analysis_table(result: Analysis, scope: str) -> str:
     """The network, its tensors or the spread over its neurons; what was skipped; and the summary."""
     q = f"{result.qs[len(result.qs) // 2]:g}"
     legend = (
-        f"N/d: share of the weights that count (effective number, q = {q}); noise: the same for Gaussian\n"
-        f"weights; PQ: I({q},1). Smaller N/d, larger Gini and PQ: more compressible."
+        f"N/d: share of the weights that count (effective number, q = {q}); noise: the same for Gaussian weights; "
+        f"PQ: I({q},1). Smaller N/d, larger Gini and PQ: more compressible."
     )
     if scope == "neuron":
-        table = _table("neurons of", "neurons", "fan-in", "all zero", "N/d least", "median", "most", "PQ median")
+        table = Grid("neurons of", "count", "fan-in", "zero", "least N/d", "median", "most", "PQ")
         for each in result.tensors:
             table.add_row(each.tensor.name, *_spread(each, q))
     else:
-        table = _table("tensor", "shape", "zeros", "N/d", "", "noise", "Gini", "PQ")
+        table = Grid("tensor", "shape", "zeros", "N/d", "", "noise", "Gini", "PQ")
         for each in result.tensors if scope == "tensor" else ():
             mark = " (axis assumed)" if each.tensor.layout.assumed else ""
             table.add_row(each.tensor.name + mark, "×".join(map(str, each.tensor.shape)), *_cells(each.measure, q))
@@ -91,35 +145,49 @@ def _remarks(result: Analysis) -> list[str]:
     return flags + ledger + [f"note: {note}." for note in result.checkpoint.notes]
 
 
+SHOWN = (  # index, its heading, how it is written, whether less of it is more compressible
+    ("effective_number[{q}]", "effective number", "{:,.0f}", True),
+    ("pq_index[{q},1]", "PQ index", "{:.3f}", False),
+    ("gini", "Gini", "{:.3f}", False),
+    ("hoyer", "Hoyer", "{:.3f}", False),
+    ("hard_sparsity", "share of zeros", "{:.3f}", False),
+    ("kurtosis", "kurtosis", "{:.3g}", False),
+    ("weights_needed[0.1]", "kept for 10% error", "{:,.0f}", True),
+)
+
+
 def comparison_table(result: Comparison) -> str:
     """The main indices with difference and interval, the verdict per tensor, the ranking, and the summary."""
     labels, q = list(result.networks), f"{result.networks['A'].qs[len(result.networks['A'].qs) // 2]:g}"
-    shown = (
-        f"effective_number[{q}]",
-        f"pq_index[{q},1]",
-        "gini",
-        "hoyer",
-        "hard_sparsity",
-        "kurtosis",
-        "weights_needed[0.1]",
-    )
-    table, rows = _table("index", *labels, "A - B", f"{result.confidence:.0%} interval"), result.indices()
-    for name in shown:
-        low, high = rows[name]["interval"] or (np.nan, np.nan)
-        interval = "" if np.isnan(low) else f"{low:.4g} to {high:.4g}"
-        table.add_row(
-            name, *(f"{rows[name][label]:.4g}" for label in labels), f"{rows[name]['difference']:.4g}", interval
-        )
-    sources = [f"{label}: {network.checkpoint.source}" for label, network in result.networks.items()]
-    verdicts = [row["verdict"] for row in result.tensors()]
-    counts = ", ".join(f"{v} {verdicts.count(v)}" for v in ("A", "B", "equal", "crossing") if v in verdicts)
+    table, rows = Grid("index", *labels, "A - B", f"{result.confidence:.0%} interval", "sparser"), result.indices()
+    same_size = len({network.network.parameters for network in result.networks.values()}) == 1
+    for name, heading, form, less in SHOWN:
+        row = rows[name.format(q=q)]
+        low, high = row["interval"] or (np.nan, np.nan)
+        interval = "-" if np.isnan(low) else f"{form.format(low)} to {form.format(high)}"
+        decided = (low > 0 or high < 0) and (same_size or not less)
+        sparser = ("A" if (low > 0) != less else "B") if decided else "-"
+        values = [form.format(row[key]) for key in (*labels, "difference")]
+        table.add_row(heading, *values, interval, sparser)
+    sources = [f"{label}:{NO_BREAK}{network.checkpoint.source}" for label, network in result.networks.items()]
+    verdicts = [row["verdict"] or "undefined" for row in result.tensors()]
+    counts = ", ".join(f"{v} {verdicts.count(v)}" for v in VERDICTS if v in verdicts)
     tensors = (
-        f"{len(verdicts)} tensors match by name and shape: {counts}."
+        f"{len(verdicts)} tensors match by name and shape; the more compressible one is: {counts}."
         if verdicts
         else "No tensors match by name and shape."
     )
     order = " > ".join(f"{row['label']} ({row['pq_index[0.5,1]']:.3f})" for row in result.ranking)
-    return text(*sources, "", table, "", tensors, f"Ranking by the PQ index (0.5, 1): {order}.", result.summary())
+    legend = (
+        f"q = {q}. Sparser: the more compressible one by this index, where the interval of A - B, which resamples "
+        "neurons, leaves out zero."
+    )
+    ranking = f"Ranking by the PQ index (0.5, 1): {order}."
+    return text(*sources, "", table, "", legend, "", tensors, ranking, result.summary())
+
+
+VERDICTS = ("A", "B", "equal", "crossing", "undefined")
+NO_BREAK = "\u00a0"  # a path is printed in one piece
 
 
 def markdown(frame: "pd.DataFrame") -> str:

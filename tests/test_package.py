@@ -3,11 +3,14 @@
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 
 import numpy as np
+from click.testing import CliRunner
 from safetensors.numpy import save_file
 
 import lqtheory
+from lqtheory.cli import main
 
 
 def modules_after(statement):
@@ -37,3 +40,25 @@ def test_public_names_stay_what_they_are_after_any_import():
     assert callable(lqtheory.analyze)
     assert callable(lqtheory.compare)
     assert callable(lqtheory.read)
+
+
+def completed(monkeypatch, *words):
+    monkeypatch.setenv("COMP_WORDS", " ".join(("lqtheory", *words)))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    return CliRunner().invoke(main, env={"_LQTHEORY_COMPLETE": "bash_complete"}, prog_name="lqtheory").output.split()
+
+
+def test_a_shell_completes_commands_options_and_files(monkeypatch):
+    assert completed(monkeypatch, "com") == ["plain,compare"]
+    assert completed(monkeypatch, "compare", "--res") == ["plain,--resamples"]
+    assert completed(monkeypatch, "compare", "mod") == ["file,mod"]
+    assert completed(monkeypatch, "report", "mod") == ["file,mod"]
+    assert completed(monkeypatch, "bound", "--scope", "ne") == ["plain,neuron", "plain,network"]
+
+
+def test_version_names_what_a_figure_depends_on():
+    said = CliRunner().invoke(main, ["--version"]).output
+    assert said.startswith(f"lqtheory {lqtheory.__version__} (Python ")
+    for name in ("numpy", "numba", "torch"):
+        assert f"{name} {version(name)}" in said
+    assert "device: " in said

@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from .options import common, finish, write
+from .options import a_file, common, finish, write
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True)
+@click.argument("sources", nargs=-1, required=True, shell_complete=a_file)
 @click.option("--resamples", type=click.IntRange(0), default=400, show_default=True, help="0 for no intervals.")
 @common
 def compare(sources: tuple[str, ...], seed: int, resamples: int, device: str, **options: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..files import replacing
 from .gate import holds
@@ -33,6 +34,11 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return one_sentence(command)
+
+
+def a_file(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What a shell offers where a name may be a file but need not be."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 def one_sentence(command: Callable[..., Any]) -> Callable[..., Any]:

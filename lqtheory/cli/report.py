@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from .options import one_sentence
+from .options import a_file, one_sentence
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=a_file)
 @click.option(
     "-o",
     "--output",
