@@ -6,6 +6,7 @@ write(read_runs(["model.safetensors"]), Path("report.html"))
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +26,7 @@ def html(runs: Sequence[Run], command: str = "", title: str = "") -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    sections = [section(run) for run in runs]
+    sections = told_apart([section(run) for run in runs])
     return environment.from_string(_asset("page.html.jinja")).render(
         title=title or sections[0].title,
         sections=sections,
@@ -51,6 +52,17 @@ def section(run: Run) -> Section:
     if run.kind == "records":
         return records_section(run.source, run.document)
     return (network_section if run.kind == "analysis" else comparison_section)(run.document)
+
+
+def told_apart(sections: Sequence[Section]) -> list[Section]:
+    """Sections of one title get a number, by which a screen reader's list of parts tells them apart."""
+    titles = [each.title for each in sections]
+    return [
+        replace(each, title=f"{each.title} ({titles[:k].count(each.title) + 1})")
+        if titles.count(each.title) > 1
+        else each
+        for k, each in enumerate(sections)
+    ]
 
 
 def commands(run: Run) -> list[str]:

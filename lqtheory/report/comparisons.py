@@ -13,6 +13,13 @@ Row = dict[str, Any]
 FALLING = ("effective_number", "weights_needed")  # smaller is more compressible
 COUNTS = ("effective_number", "weights_needed", "sparsity_index")  # depend on d
 DOMINATES = "its Lorenz curve lies above everywhere, so every index that respects the transfer principle agrees."
+VERDICTS = {
+    "A": "for A",
+    "B": "for B",
+    "equal": "equal",
+    "crossing": "crossing",
+    "undefined": "without a verdict, as all weights of one are zero",
+}
 SCALED = ("lq_norm",)  # depends on the scale of the weights, says nothing by itself
 
 
@@ -50,16 +57,12 @@ def words(document: Row) -> list[str]:
         )
     )
     said.append(
-        f"At its best place A's largest weights hold {percent(margins['A'])} more of the sum of magnitudes than B's; "
-        f"B's lead is {percent(margins['B'])} at most."
+        f"As large a share of the weights, the largest first, holds at most {percent(margins['A'])} more of the sum of "
+        f"magnitudes in A than in B, and at most {percent(margins['B'])} more in B than in A."
     )
-    rows = [row["verdict"] for row in document["tensors"]]
+    rows = [row["verdict"] or "undefined" for row in document["tensors"]]
     if rows:
-        parts = [
-            f"{rows.count(v)} {text}"
-            for v, text in (("A", "for A"), ("B", "for B"), ("equal", "equal"), ("crossing", "crossing"))
-            if v in rows
-        ]
+        parts = [f"{rows.count(v)} {text}" for v, text in VERDICTS.items() if v in rows]
         said.append(f"{len(rows)} tensors match by name and shape: {', '.join(parts)}.")
     else:
         said.append("No tensors match by name and shape, so only the whole networks are compared.")

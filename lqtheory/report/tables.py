@@ -7,8 +7,6 @@ from markupsafe import Markup
 
 from .svg import element, percent
 
-DEEP = 0.5  # cells of a deeper shade have light text
-
 
 @dataclass(frozen=True)
 class Column:
@@ -35,8 +33,7 @@ class Cell:
             return element("td", self.text, data_v=value, class_="bar", style=f"--b:{100 * self.bar:.1f}%")
         if self.shade is not None:
             shade = min(max(self.shade, 0.0), 1.0)
-            kind = "shade deep" if shade > DEEP else "shade"
-            return element("td", self.text, data_v=value, class_=kind, style=f"--v:{100 * shade:.0f}%")
+            return element("td", self.text, data_v=value, class_="shade", style=f"--v:{100 * shade:.0f}%")
         return element("td", self.text, data_v=value)
 
 

@@ -18,7 +18,10 @@ OPTIONS = [
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 
 
-def opened(page: str, folder: Path, script: str, width: int = 1280) -> tuple[dict, list[str]]:
+DARK = "--blink-settings=preferredColorScheme=0"
+
+
+def opened(page: str, folder: Path, script: str, *options: str, width: int = 1280) -> tuple[dict, list[str]]:
     """What `script` puts into `found` after the page has loaded, and what the console said."""
     probe = f"""<script>
     addEventListener("load", () => {{
@@ -32,7 +35,7 @@ def opened(page: str, folder: Path, script: str, width: int = 1280) -> tuple[dic
     path = folder / "page.html"
     path.write_text(page.replace("</body>", probe + "</body>"), encoding="utf-8")
     command = [str(BROWSER), *OPTIONS, f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900"]
-    done = subprocess.run([*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, *options, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=60)
     found = re.search(r'data-found="([^"]*)"', done.stdout)
     assert found, done.stderr[-2000:]
     return json.loads(escaping.unescape(found[1])), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -111,6 +114,68 @@ def test_pages_fit_a_telephone(name, tmp_path, request):
     found, console = opened(request.getfixturevalue(name), tmp_path, script, width=500)
     assert console == []
     assert found["overflow"] <= 0
+
+
+CONTRAST = """
+  const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+  const parsed = (text) => {
+    const [r, g, b, a = 1] = numbers(text);
+    return text.startsWith("color(") ? [r, g, b, a] : [r / 255, g / 255, b / 255, a];
+  };
+  const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const behind = (element) => {
+    const color = parsed(getComputedStyle(element).backgroundColor);
+    return color[3] === 1 || !element.parentElement ? color : behind(element.parentElement);
+  };
+  const contrast = (element) => {
+    const style = getComputedStyle(element), inside = element.closest("svg");
+    const [a, b] = [parsed(inside ? style.fill : style.color), behind(element)].map(luminance).sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+  };
+  const written = [...document.querySelectorAll("body *")].filter((element) =>
+    !["SCRIPT", "OPTION"].includes(element.tagName) && element.getClientRects().length &&
+    [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()));
+  found.texts = written.length;
+  found.least = Math.min(...written.map(contrast));
+  found.paper = luminance(parsed(getComputedStyle(document.body).backgroundColor));
+"""
+
+
+@pytest.mark.parametrize("options", [(), (DARK,)], ids=["light", "dark"])
+@pytest.mark.parametrize("name", ["analysis_page", "comparison_page", "records_page"])
+def test_every_text_can_be_read(name, options, tmp_path, request):
+    found, _ = opened(request.getfixturevalue(name), tmp_path, CONTRAST, *options)
+    assert found["texts"] > 100
+    assert (found["paper"] < 0.1) == bool(options)
+    assert found["least"] >= 4.5
+
+
+@pytest.mark.parametrize("name", ["analysis_page", "comparison_page", "records_page"])
+def test_keyboard_and_screen_reader_find_everything_by_name(name, tmp_path, request):
+    script = """
+      const all = (selector) => [...document.querySelectorAll(selector)];
+      const label = (element) => element.getAttribute("aria-label") || element.textContent.trim();
+      const named = (element) => (element.getAttribute("aria-labelledby") || "").split(" ")
+        .map((id) => document.getElementById(id)?.textContent).join(" ");
+      const stops = all("a[href], button, input, select, summary, [tabindex]");
+      found.skip = stops[0].className;
+      found.never = stops.filter((element) => element.tabIndex < 0).length;
+      found.unsorted = all("thead th").filter((heading) => !heading.querySelector("button")).length;
+      found.buttons = all("thead th button").filter((button) => stops.includes(button)).length;
+      found.nameless = all("button, [role=group], .scroll").filter((element) => !label(element)).length;
+      found.unlabelled = all("input, select").filter((element) => !element.labels.length).length;
+      found.drawings = all("svg").filter((svg) =>
+        !svg.closest("[aria-hidden=true]") && !svg.getAttribute("aria-label")).length;
+      found.sections = all("section").map(named);
+      found.ids = all("[id]").map((element) => element.id);
+    """
+    found, _ = opened(request.getfixturevalue(name), tmp_path, script)
+    assert found["skip"] == "skip"
+    assert found["buttons"] > 0
+    assert [found[key] for key in ("never", "unsorted", "nameless", "unlabelled", "drawings")] == [0] * 5
+    for key in ("sections", "ids"):
+        assert len(found[key]) == len(set(found[key]))
 
 
 def test_errors_of_a_script_would_be_seen(records_page, tmp_path):
