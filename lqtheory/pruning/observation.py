@@ -23,13 +23,14 @@ class Observed:
 
     `second`: $E[(h,1)(h,1)^\top]$ of the inputs of each group of neurons, at sampled positions; `answers`: the outputs
     there without the bias, one row per position; `calls`: how often the layer ran; `norm`: the batch normalisation
-    that takes its output, if one does.
+    that takes its output, if one does; `constant`: the bias, or the running mean of `norm` where there is none.
     """
 
     second: Float64[np.ndarray, "groups d+1 d+1"] | None = None
     answers: torch.Tensor | None = None
     calls: int = 0
     norm: str | None = None
+    constant: torch.Tensor | None = None
     output: Any = field(default=None, repr=False)
 
 
@@ -109,6 +110,7 @@ def observe(
                     bias = getattr(layer, "bias", None)
                     z = sampled_outputs(layer, output, chosen)
                     mine.answers = z if bias is None else z - bias
+                    mine.constant = None if bias is None else bias.detach().clone()
                 mine.output = output
                 by_output[id(output)] = mine
 
@@ -119,6 +121,8 @@ def observe(
             before = by_output.get(id(given[0]))
             if before is not None and not layer.training and layer.running_mean is not None:
                 before.norm = name
+                if before.constant is None:
+                    before.constant = layer.running_mean.clone()
 
         return hook
 

@@ -116,8 +116,8 @@ def sequential(
             for out, h in zip(np.split(np.arange(len(w)), taken.shape[1]), taken.unbind(1), strict=True):
                 data = Regression.of(h, seen.answers[:, out], place is not None)
                 w[out], shift = fit(w[out], masks[part.name][out], data)
-                if place is not None:
-                    place[out] += sign * torch.from_numpy(shift).to(place)
+                if place is not None and seen.constant is not None:  # what an earlier step has added goes
+                    place[out] = seen.constant[out] + sign * torch.from_numpy(shift).to(place)
             part.fill(w)
             masks[part.name] = mask_of(w, masks[part.name])
 

@@ -177,6 +177,24 @@ def test_full_masks_change_nothing_and_half_masks_are_repaired(small):
         assert not part.weight[~masks[part.name]].any()
 
 
+def test_a_second_refit_replaces_the_intercept_of_the_first(small):
+    model, x = small
+    parts = prunable(model)
+    dense = observe(model, parts, x, answers=True, rows=10**6)
+    masks = half(parts)
+    sequential(model, parts, masks, dense, x, rows=10**6)
+    once = copy.deepcopy(model)
+    sequential(model, parts, masks, dense, x, rows=10**6)  # the same masks: the same answer, but for the ridge
+    assert output_change(model, once, x) < 1e-4 * output_change(model, nn.Sequential(nn.Flatten(), Zero()), x)
+
+
+class Zero(nn.Module):
+    """The answer that knows nothing."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(x), 3)
+
+
 def test_layers_that_run_twice_or_share_weights_are_left():
     layer, tied = nn.Linear(4, 4), nn.Linear(2, 2)
     twice = nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(4, 2), tied, nn.Linear(2, 2))
