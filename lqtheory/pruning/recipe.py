@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch.nn.utils import prune as torch_prune
 from .._checks import check_count
 from . import budgets, layers as by_layers, scores
 from .budgets import Budget, kept_total
+from .channels import channels
+from .coupling import Channels
 from .gains import gains
 from .masks import Method, n_of_m
 from .observation import ROWS, layers, observe
@@ -22,6 +24,7 @@ from .parts import Prunable, prunable
 from .refit import Fit, least_squares, sequential
 from .running import Inputs
 from .scores import Layer, Score
+from .structured import channel_masks, channel_scores, channels_to_drop
 from .support import support_search
 from .surgeon import block_surgeon
 from .tuning import answers, tune
@@ -70,7 +73,8 @@ class Recipe:
     """How to prune: everything that decides which weights stay and what they become.
 
     `score` and `budget` are names of `SCORES` and `BUDGETS`, or functions. `pattern` (n, m) keeps n of every m
-    consecutive inputs instead of following sparsity and budget. With `steps` > 1 the network is pruned and re-fitted
+    consecutive inputs instead of following sparsity and budget; with "channels" whole neurons and filters go, of which
+    the sparsity is the share, and `slim` can remove them. With `steps` > 1 the network is pruned and re-fitted
     that many times, keeping $(1-s)^{k/steps}$ of the weights in step k. `fit` is a name of `FITS`, a function, or None;
     it reads `rows` positions for each input of a neuron. `epochs` of `tune` on the dense network's answers follow.
     `seed` is that of random scores and of the order of the epochs.
@@ -82,7 +86,7 @@ class Recipe:
     sparsity: float = 0.5
     score: str | Score = "magnitude"
     budget: str | Budget = "global"
-    pattern: tuple[int, int] | None = None
+    pattern: tuple[int, int] | Literal["channels"] | None = None
     steps: int = 1
     fit: str | Fit | None = "least-squares"
     epochs: int = 0
@@ -98,6 +102,8 @@ class Recipe:
         if self.fit is not None:
             named(self.fit, FITS, "fit")
         check_count(self.steps, "steps", 1, 1000)
+        if isinstance(self.pattern, str) and self.pattern != "channels":
+            raise ValueError(f"pattern must be (n, m) or 'channels', got {self.pattern!r}.")
         if self.pattern is not None and self.fit not in (None, "least-squares", least_squares):
             raise ValueError(f"a pattern must be re-fitted by least-squares, which keeps it, got fit={self.fit!r}.")
 
@@ -127,9 +133,14 @@ class Recipe:
         settle(result)
         parts = prunable(result, self.include, self.exclude)
         masks: Masks = {part.name: np.ones((part.layout.rows, part.layout.fan_in), dtype=bool) for part in parts}
-        if self.sparsity == 0 and self.pattern is None:
+        if self.sparsity == 0 and self.pattern in (None, "channels"):
             return Pruned(result, parts, masks, self)
         calibration = data if refit is None else refit
+        coupled = None
+        if self.pattern == "channels":
+            if calibration is None:
+                raise ValueError("pattern='channels' must have calibration inputs, to follow the channels, got none.")
+            coupled = channels(result, calibration)
         refit = None if self.fit is None else refit
         if refit is None and self.score in WITHOUT_DATA:
             calibration = None
@@ -141,7 +152,7 @@ class Recipe:
         for k, sparsity in enumerate(self.sparsities()):
             if k and calibration is not None:
                 seen = observe(result, parts, calibration, rows=self.rows)
-            masks = self._masks(layers(parts, seen, gain), sparsity, masks)
+            masks = self._masks(layers(parts, seen, gain), sparsity, masks, parts, coupled)
             if refit is not None:
                 fit = named(self.fit or least_squares, FITS, "fit")
                 left = sequential(result, parts, masks, dense, refit, fit, self.rows)
@@ -151,16 +162,27 @@ class Recipe:
             tune(result, parts, masks, refit, wanted, self.epochs, seed=self.seed)
         return Pruned(result, parts, masks, self, tuple(left))
 
-    def _masks(self, found: Sequence[Layer], sparsity: float, before: Masks) -> Masks:
+    def _masks(
+        self,
+        found: Sequence[Layer],
+        sparsity: float,
+        before: Masks,
+        parts: Sequence[Prunable],
+        coupled: Channels | None,
+    ) -> Masks:
         """The masks of one step; what an earlier step has pruned scores zero."""
         score = scores.random(self.seed) if self.score == "random" else named(self.score, SCORES, "score")
-        if self.pattern is not None:
-            return {each.name: n_of_m(score(each), *self.pattern) for each in found}
+        budget = named(self.budget, BUDGETS, "budget")
 
         def left(layer: Layer) -> np.ndarray:
             return np.where(before[layer.name], score(layer), 0.0)
 
-        return Method(self.name, left, named(self.budget, BUDGETS, "budget")).masks(found, sparsity)
+        if isinstance(self.pattern, tuple):
+            return {each.name: n_of_m(score(each), *self.pattern) for each in found}
+        if coupled is None:
+            return Method(self.name, left, budget).masks(found, sparsity)
+        sizes = channel_scores(coupled, parts, {layer.name: left(layer) for layer in found})
+        return channel_masks(coupled, parts, channels_to_drop(coupled, sizes, budget, sparsity))
 
     @property
     def name(self) -> str:
