@@ -2,7 +2,7 @@
 
 The pipeline of Oliveira, Batista and Seara (arXiv 2109.05075): train with l0 in exponential form (layer factor, l2),
 drop the smallest weights of the whole network, fine-tune what is left without penalty. Beside it the same pipeline
-after l1, l2, and no penalty, all on 20,000 images. The compression ratio is weights over kept weights; for each
+after l1, l2, and no penalty. The compression ratio is weights over kept weights; for each
 trained network the largest ratio, in steps of a third of an octave, is searched at which the accuracy on 5,000
 training images is within half a point of the unpenalised network's of the same seed. Strengths are chosen by that on
 the first seed; the test set is looked at once, in the end. Writes analysis/results/train_l0.jsonl; a run that is
@@ -28,7 +28,7 @@ from lqtheory.pruning.size import macs
 from lqtheory.regularizers import l0_l2, l1, l2, penalised
 
 SEEDS, MOST_LOST, OCTAVE, TOP = (0, 1, 2), 0.005, 3, 23  # ratios up to 2 ** (TOP / OCTAVE)
-IMAGES, RATE, TUNING_RATE = 20_000, 2e-3, 1e-3
+RATE, TUNING_RATE, BATCH = 2e-3, 1e-3, 256
 PLAIN = "none"
 
 
@@ -40,12 +40,13 @@ class Network:
     data: str
     epochs: int
     tuning: int  # epochs
+    images: int | None = None  # all, unless it is a number
 
 
 NETWORKS = {
-    "LeNet-300-100, MNIST": Network(lambda: mlp(784, 300, 100, 10), "mnist", 12, 4),
-    "LeNet-300-100, Fashion-MNIST": Network(lambda: mlp(784, 300, 100, 10), "fashion-mnist", 12, 4),
-    "LeNet-5, MNIST": Network(lenet5, "mnist", 8, 2),
+    "LeNet-300-100, MNIST": Network(lambda: mlp(784, 300, 100, 10), "mnist", 6, 2),
+    "LeNet-300-100, Fashion-MNIST": Network(lambda: mlp(784, 300, 100, 10), "fashion-mnist", 6, 2),
+    "LeNet-5, MNIST": Network(lenet5, "mnist", 6, 2, 20_000),
 }
 
 
@@ -80,14 +81,14 @@ METHODS = {
 @cache
 def split_of(network: str, folder: Path) -> Split:
     """The data of a network."""
-    return Split.of(folder / NETWORKS[network].data, IMAGES)
+    return Split.of(folder / NETWORKS[network].data, NETWORKS[network].images)
 
 
 def trained(network: str, method: Method, seed: int, split: Split) -> nn.Sequential:
     """The network that the pruning starts from."""
     torch.manual_seed(seed)
     net = NETWORKS[network].make()
-    fit(net, split.train, NETWORKS[network].epochs, RATE, seed, method.of(net))
+    fit(net, split.train, NETWORKS[network].epochs, RATE, seed, method.of(net), batch=BATCH)
     return net
 
 
@@ -100,7 +101,7 @@ def tuned(net: nn.Sequential, step: int, network: str, seed: int, split: Split) 
     """The same after fine-tuning with its zeros kept."""
     pruned = compressed(net, step)
     masks = {name: torch.from_numpy(mask) for name, mask in pruned.stored_masks().items()}
-    fit(pruned.model, split.train, NETWORKS[network].tuning, TUNING_RATE, seed + 100, None, masks)
+    fit(pruned.model, split.train, NETWORKS[network].tuning, TUNING_RATE, seed + 100, None, masks, BATCH)
     return pruned
 
 
