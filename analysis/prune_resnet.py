@@ -4,11 +4,12 @@ akamaster's ResNet-20 and ResNet-56, one shot, calibrated on the first 1,000 los
 the other 3,000 and on 300 lossless test images. Writes analysis/results/prune_resnet.jsonl; a run that is stopped
 goes on where it was.
 
-    python analysis/prune_resnet.py --network 20 --sparsity 0.8 ...
+    python analysis/prune_resnet.py --network 20 --sparsity 0.8 --method "support search" --device cuda ...
 """
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9)
 FILES = {"20": "resnet20-12fca82f.th", "56": "resnet56-4bfd9763.th"}
 METHODS = {
     "support search": Recipe(fit="support-search"),
+    "support search, tuned": Recipe(fit="support-search", epochs=30, rate=3e-3, jitter=4),
     "magnitude, least squares": Recipe(),
     "LAMP, least squares": Recipe(score="lamp"),
     "Wanda in global ranking, least squares": Recipe(score="wanda"),
@@ -45,14 +47,14 @@ def images(file: Path) -> tuple[torch.Tensor, torch.Tensor]:
         return x.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(arrays["y"].astype(np.int64))
 
 
-def bench(folder: Path, depth: str) -> Bench:
+def bench(folder: Path, depth: str, device: str = "cpu") -> Bench:
     """The network, the 3,300 images to judge it on, and the calibration images."""
-    network = load(folder / "models" / "akamaster-resnet-cifar10" / FILES[depth]).float()
+    network = load(folder / "models" / "akamaster-resnet-cifar10" / FILES[depth]).float().to(device)
     x, y = images(folder / "datasets" / "cifar10-lossless" / "train_first4000.npz")
     test, labels = images(folder / "datasets" / "cifar10-lossless" / "test300.npz")
     name = "CIFAR-10, training images 1,000 to 3,999 and 300 test images, lossless"
     held = Data(name, torch.cat([x[CALIBRATION:], test]), torch.cat([y[CALIBRATION:], labels]))
-    return Bench(network.requires_grad_(False), held, x[:CALIBRATION])
+    return Bench(network.requires_grad_(False), held, x[:CALIBRATION].to(device), device)
 
 
 def main() -> None:
@@ -62,11 +64,14 @@ def main() -> None:
     parser.add_argument("--network", action="append", choices=list(FILES))
     parser.add_argument("--sparsity", action="append", type=float)
     parser.add_argument("--method", action="append", choices=list(METHODS))
-    options = parser.parse_args()
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = {name: METHODS[name] for name in options.method or METHODS}
-    networks = {f"ResNet-{depth}": (lambda d=depth: bench(options.data, d)) for depth in options.network or FILES}
-    for point, found in sweep(networks, chosen, options.sparsity or SPARSITIES, path=RESULTS):
+    chosen = {name: METHODS[name] for name in given.method or METHODS}
+    networks = {f"ResNet-{depth}": partial(bench, given.data, depth, given.device) for depth in given.network or FILES}
+    points = sweep(networks, chosen, given.sparsity or SPARSITIES, path=given.output, device=given.device)
+    for point, found in points:
         about = found[0].setting
         print(f"{point.key:60}{about['accuracy']:.4f} of {about['dense_accuracy']:.4f}", flush=True)
 

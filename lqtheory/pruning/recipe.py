@@ -27,7 +27,7 @@ from .scores import Layer, Score
 from .structured import channel_masks, channel_scores, channels_to_drop
 from .support import support_search
 from .surgeon import block_surgeon
-from .tuning import answers, tune
+from .tuning import RATE, answers, jittered, tune
 
 SCORES: Mapping[str, Score] = {
     "magnitude": scores.magnitude,
@@ -76,8 +76,9 @@ class Recipe:
     consecutive inputs instead of following sparsity and budget; with "channels" whole neurons and filters go, of which
     the sparsity is the share, and `slim` can remove them. With `steps` > 1 the network is pruned and re-fitted
     that many times, keeping $(1-s)^{k/steps}$ of the weights in step k. `fit` is a name of `FITS`, a function, or None;
-    it reads `rows` positions for each input of a neuron. `epochs` of `tune` on the dense network's answers follow.
-    `seed` is that of random scores and of the order of the epochs.
+    it reads `rows` positions for each input of a neuron. `epochs` of `tune` on the dense network's answers follow, at
+    `rate`; with `jitter` on images that are mirrored and moved by up to so many pixels. `seed` is that of random scores
+    and of the epochs.
 
     >>> Recipe(0.8, "wanda", "uniform")
     Recipe(sparsity=0.8, score='wanda', budget='uniform')
@@ -90,6 +91,8 @@ class Recipe:
     steps: int = 1
     fit: str | Fit | None = "least-squares"
     epochs: int = 0
+    rate: float = RATE
+    jitter: int = 0
     rows: int = ROWS
     seed: int = 0
     include: Sequence[str] = ()
@@ -102,6 +105,8 @@ class Recipe:
         if self.fit is not None:
             named(self.fit, FITS, "fit")
         check_count(self.steps, "steps", 1, 1000)
+        check_count(self.epochs, "epochs", 0, 10**6)
+        check_count(self.jitter, "jitter", 0, 1000)
         if isinstance(self.pattern, str) and self.pattern != "channels":
             raise ValueError(f"pattern must be (n, m) or 'channels', got {self.pattern!r}.")
         if self.pattern is not None and self.fit not in (None, "least-squares", least_squares):
@@ -147,7 +152,7 @@ class Recipe:
         seen = dense = {} if calibration is None else observe(result, parts, calibration, refit is not None, self.rows)
         # asked for the first time, if at all, while the network is dense
         gain = None if calibration is None else cache(partial(gains, result, parts, calibration, seed=self.seed))
-        wanted = answers(result, refit) if self.epochs and refit is not None else None
+        wanted = self._wanted(result, refit) if self.epochs and refit is not None else None
         left: list[str] = []
         for k, sparsity in enumerate(self.sparsities()):
             if k and calibration is not None:
@@ -159,7 +164,8 @@ class Recipe:
             for part in parts:
                 part.masked(masks[part.name])
         if wanted is not None and refit is not None:
-            tune(result, parts, masks, refit, wanted, self.epochs, seed=self.seed)
+            vary = partial(jittered, pixels=self.jitter) if self.jitter else None
+            tune(result, parts, masks, refit, wanted, self.epochs, rate=self.rate, seed=self.seed, vary=vary)
         return Pruned(result, parts, masks, self, tuple(left))
 
     def _masks(
@@ -183,6 +189,10 @@ class Recipe:
             return Method(self.name, left, budget).masks(found, sparsity)
         sizes = channel_scores(coupled, parts, {layer.name: left(layer) for layer in found})
         return channel_masks(coupled, parts, channels_to_drop(coupled, sizes, budget, sparsity))
+
+    def _wanted(self, dense: nn.Module, inputs: Inputs) -> torch.Tensor | nn.Module:
+        """What to tune towards: the dense network's answers, or itself where the inputs will vary."""
+        return copied(dense) if self.jitter else answers(dense, inputs)
 
     @property
     def name(self) -> str:
