@@ -1,8 +1,10 @@
 """What a curve of tiers A to C costs: 20 sparsities, beside forward passes and spectral norms, in time and in number.
 
-LeNet-300-100 with random weights, 10,000 inputs, global magnitude masks, which are made before the clock starts.
+LeNet-300-100 with random weights, 10,000 inputs, global magnitude masks, which are made before the clock starts. The
+measure is processor time on one thread. It is held against three dense forward passes and the largest singular value
+of every pruned weight by LAPACK, which certifies nothing.
 
-    OPENBLAS_NUM_THREADS=1 python analysis/benchmarks/bounds.py     # half a minute; one JSON line
+    OPENBLAS_NUM_THREADS=1 python analysis/benchmarks/bounds.py     # half a minute; writes results/bounds_cost.jsonl
 """
 
 import json
@@ -10,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from itertools import pairwise
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -20,7 +23,6 @@ from lqtheory.bounds import (
     Linear,
     forward,
     layers as layers_module,
-    network,
     operators,
     second_moments,
     tier_a,
@@ -31,6 +33,7 @@ from lqtheory.pruning import Method, global_ranking, magnitude
 from lqtheory.pruning.scores import Layer
 from lqtheory.records import Provenance
 
+RESULTS = Path(__file__).parents[1] / "results" / "bounds_cost.jsonl"
 WIDTHS, INPUTS, SEED = (784, 300, 100, 10), 10_000, 0
 SPARSITIES = tuple(k / 21 for k in range(1, 21))
 
@@ -39,9 +42,9 @@ def seconds(action: Callable[[], object], repeats: int = 3) -> float:
     """The shortest of a few runs."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         action()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 
@@ -76,7 +79,6 @@ def main() -> None:
         return self.activation.function(h @ self.weight.T + self.offset)
 
     with (
-        mock.patch.object(network, "spectral_norm", counted),
         mock.patch.object(layers_module, "spectral_norm", counted),
         mock.patch.object(Linear, "__call__", run),
     ):
@@ -84,9 +86,9 @@ def main() -> None:
     dense = stack(weights)
     layers = len(weights) * len(SPARSITIES)
     forward_pass = seconds(lambda: forward(dense, x))
-    norms = seconds(
-        lambda: [operators.spectral_norm(np.where(m, w, 0.0)) for ms in masks for m, w in zip(ms, weights, strict=True)]
-    )
+    kept = [np.where(m, w, 0.0) for ms in masks for m, w in zip(ms, weights, strict=True)]
+    norms = seconds(lambda: [np.linalg.norm(w, 2) for w in kept])
+    certified = seconds(lambda: [operators.spectral_norm(w) for w in kept])
     whole = seconds(curve)
     found = {
         "benchmark": "tiers A to C, 20 sparsities",
@@ -95,13 +97,16 @@ def main() -> None:
         "seconds": whole,
         "seconds_moments": seconds(lambda: second_moments(dense, x)),
         "seconds_forward_pass": forward_pass,
-        "seconds_one_norm_per_layer_and_sparsity": norms,
+        "seconds_one_lapack_norm_per_layer_and_sparsity": norms,
+        "seconds_one_certified_norm_per_layer_and_sparsity": certified,
         "allowed_seconds": 3 * forward_pass + norms,
         "over_allowed": whole / (3 * forward_pass + norms),
         "forward_passes": count["layers"] / len(weights),
         "norms_per_layer_and_sparsity": (count["norms"] - len(weights)) / layers,
     }
-    print(json.dumps({**found, **asdict(Provenance(SEED))}))
+    line = json.dumps({**found, **asdict(Provenance(SEED))})
+    RESULTS.write_text(line + "\n")
+    print(line)
 
 
 if __name__ == "__main__":

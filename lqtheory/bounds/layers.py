@@ -3,6 +3,7 @@ r"""Layers as the bounds see them: an affine map, then a Lipschitz activation, i
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Float64
@@ -61,6 +62,31 @@ class Linear:
     def norm(self) -> float:
         """Certified upper bound of the spectral norm of the weight."""
         return spectral_norm(self.weight)
+
+    def distance(self, other: "Linear") -> float:
+        """Certified upper bound of the spectral norm of the difference of the weights, computed once for each pair."""
+        if other not in self._distances:
+            self._distances[other] = spectral_norm(self.weight - other.weight)
+        return self._distances[other]
+
+    def log_norms(self, qs: tuple[float, ...]) -> Float64[np.ndarray, "qs out"]:
+        r"""$\log\|w_i\|_q$ of every row, nearly: relative to the largest weight of the row; -inf for a row of zeros."""
+        if qs not in self._log_norms:
+            magnitudes = np.abs(self.weight)
+            largest = np.max(magnitudes, axis=1)
+            with np.errstate(divide="ignore"):
+                log_ratio = np.log(magnitudes / np.where(largest > 0, largest, 1.0)[:, None])
+                sums = [np.log(np.sum(np.exp(q * log_ratio), axis=1)) / q for q in qs]
+                self._log_norms[qs] = np.log(largest) + np.array(sums)
+        return self._log_norms[qs]
+
+    @cached_property
+    def _log_norms(self) -> dict[tuple[float, ...], np.ndarray]:
+        return {}
+
+    @cached_property
+    def _distances(self) -> WeakKeyDictionary["Linear", float]:
+        return WeakKeyDictionary()
 
     @cached_property
     def frobenius(self) -> float:

@@ -7,6 +7,7 @@ from math import fsum
 import numpy as np
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
+from scipy.linalg.blas import dsyrk
 
 from .._checks import check_finite
 from .layers import Linear, check_inputs
@@ -33,9 +34,7 @@ class Moments:
         rows = check_finite(h, "h")
         if rows.ndim != 2:
             raise ValueError(f"h must have shape [n, d], got shape {rows.shape}.")
-        with_one = np.column_stack([rows, np.ones(len(rows))])
-        with np.errstate(over="ignore"):
-            return cls(with_one.T @ with_one / len(rows), input_radius(rows), len(rows))
+        return _moments(rows)
 
     @property
     def d(self) -> int:
@@ -65,23 +64,35 @@ class Moments:
         return min(self.radius, up(up(largest_eigenvalue(self.G) + hidden, 4) ** 0.5, 4))
 
 
+def _moments(rows: Float64[np.ndarray, "n d"]) -> Moments:
+    second = np.empty((rows.shape[1] + 1, rows.shape[1] + 1))
+    with np.errstate(over="ignore"):
+        second[:-1, :-1] = rows.T @ rows
+        second[-1, :-1] = second[:-1, -1] = rows.sum(axis=0)
+    second[-1, -1] = len(rows)
+    return Moments(second / len(rows), _radius(rows), len(rows))
+
+
 def input_radius(x: ArrayLike) -> float:
     r"""$\sqrt{\frac1n\sum\|x_i\|^2}$ over the rows of `x`, rounded up: how large the inputs are in L2.
 
     >>> round(input_radius([[3.0, 4.0], [0.0, 0.0]]) ** 2, 9)
     12.5
     """
-    rows = np.atleast_2d(check_finite(x, "x"))
+    return _radius(np.atleast_2d(check_finite(x, "x")))
+
+
+def _radius(rows: Float64[np.ndarray, "n d"]) -> float:
     return up(norm_up(rows) / len(rows) ** 0.5, 4)
 
 
 def second_moments(layers: Sequence[Linear], x: ArrayLike) -> list[Moments]:
     """The moments of every layer's input: one pass of the dense network, enough for any number of pruned ones."""
     h = check_inputs(layers, x)
-    moments = []
-    for layer in layers:
-        moments.append(Moments.of(h))
+    moments = [_moments(h)]
+    for layer in layers[:-1]:
         h = layer(h)
+        moments.append(Moments.of(h))
     return moments
 
 
@@ -103,9 +114,11 @@ def rms_response(
     rows, columns = change.shape
     change = change / scale
     with np.errstate(over="ignore", invalid="ignore"):
-        trace = max(fsum(np.einsum("ij,ij->i", change @ second, change).tolist()), 0.0)
+        half = dsyrk(1.0, change.T)  # one triangle of the Gram matrix of the columns, zeros in the other
+        half[np.diag_indices(columns)] *= 0.5
+        trace = 2 * max(fsum(np.einsum("ij,ij->i", second, half.T).tolist()), 0.0)
         # the moments and both products are rounded, in a quadratic form of size ||D||^2 E||(h,1)||^2
-        terms = moments.count + 2 * columns + 16
+        terms = moments.count + rows + columns + 16
         underflow = 4 * (moments.count + columns) * rows * columns**2 * TINY
         hidden = terms * EPS * square * norm_up(change) ** 2 + underflow
         return up(scale * up((trace + hidden) ** 0.5, 8), 4)

@@ -10,12 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
 
 from .bound import Bound
 from .layers import Linear
 from .moments import Moments, input_radius as input_radius, rms_response, second_moments as second_moments
-from .operators import spectral_norm
 from .rounding import EPS, TINY, exp_up, norm_up, up
 from .vector import constant_error, log_worst_case_constant
 
@@ -96,7 +94,8 @@ def recursion(
     for layer, hat, own, size in zip(dense, pruned, local, radii, strict=True):
         error = up(hat.activation.lipschitz * own + evaluation(layer, size) + evaluation(hat, up(size + delta)), 8)
         errors.append(error)
-        delta = up(error + hat.activation.lipschitz * hat.norm * delta, 4)
+        # the first layer has no error to carry, and its norm is the dearest
+        delta = up(error + hat.activation.lipschitz * hat.norm * delta, 4) if delta else error
     gains = [1.0]
     for hat in reversed(pruned[1:]):
         gains.append(up(gains[-1] * hat.activation.lipschitz * hat.norm, 2))
@@ -130,7 +129,7 @@ def dense_radii(dense: Sequence[Linear], radius: float) -> list[float]:
 
 def worst_local(layer: Linear, hat: Linear, size: float) -> float:
     """Local error on the worst input of L2 norm `size`."""
-    return up(spectral_norm(layer.weight - hat.weight) * size + bias_change(layer, hat), 4)
+    return up(layer.distance(hat) * size + bias_change(layer, hat), 4)
 
 
 def observed_radii(dense: Sequence[Linear], moments: Sequence[Moments]) -> tuple[list[float], list[float]]:
@@ -146,47 +145,32 @@ def observed_radii(dense: Sequence[Linear], moments: Sequence[Moments]) -> tuple
 def exact_local(layer: Linear, hat: Linear, moments: Moments, drift: float = 0.0) -> float:
     r"""$\sqrt{E\|\Delta W h + \Delta b\|^2}$ from the second moments of the layer's input, known up to `drift`."""
     change = layer.weight - hat.weight
-    return up(rms_response(change, moments, layer.offset - hat.offset) + norm_up(change) * drift, 4)
+    moved = norm_up(change) * drift if drift else 0.0
+    return up(rms_response(change, moments, layer.offset - hat.offset) + moved, 4)
 
 
-def envelope(layer: Linear, hat: Linear, qs: Sequence[float]) -> float:
+def envelope(layer: Linear, hat: Linear, qs: tuple[float, ...]) -> float:
     r"""$(\sum_i \min_q \sigma^2)^{1/2}$, $\sigma = \|w_i\|_q \max_k (k-s_i)^{1/2}k^{-1/q}$: Theorem 2 per neuron."""
-    kept = kept_largest(layer, hat)
-    largest = np.max(np.abs(layer.weight), axis=1)
-    alive = largest > 0
-    if not alive.any():
-        return 0.0
-    kept, largest = kept[alive], largest[alive]
-    with np.errstate(divide="ignore"):
-        log_ratio = np.log(np.abs(layer.weight[alive]) / largest[:, None])
-    rows = [_log_envelope(log_ratio, np.log(largest), kept, q) for q in qs]
-    return norm_up(np.min(rows, axis=0)[:, None])
-
-
-def _log_envelope(
-    log_ratio: Float64[np.ndarray, "out d"], log_largest: Float64[np.ndarray, " out"], kept: np.ndarray, q: float
-) -> Float64[np.ndarray, " out"]:
-    """Theorem 2 for every row at once, the norms taken relative to the largest weight of the row."""
-    d = log_ratio.shape[1]
-    log_norm = log_largest + np.log(np.sum(np.exp(q * log_ratio), axis=1)) / q
-    log_value = log_worst_case_constant(kept, d, q, 2.0) + log_norm
-    error = EPS * (4 * (d + 16) * max(1.0, 1 / q) + 16 * 1500) + constant_error(d, q)
-    return exp_up(log_value, error)
+    kept, place = np.unique(kept_largest(layer, hat), return_inverse=True)
+    d = layer.fan_in
+    constant = log_worst_case_constant(kept, d, np.array(qs)[:, None], 2.0)[:, place]  # each count of weights once
+    error = [[EPS * (4 * (d + 16) * max(1.0, 1 / q) + 16 * 1500) + constant_error(d, q)] for q in qs]
+    return norm_up(np.min(exp_up(constant + layer.log_norms(qs), np.array(error)), axis=0)[:, None])
 
 
 def kept_largest(layer: Linear, hat: Linear) -> np.ndarray:
     """How many weights each neuron keeps, when they are its largest and unchanged."""
     before, after = layer.weight, hat.weight
     kept = after != 0
-    if np.any(kept & (after != before)):
+    if np.any((after != before) & kept):
         raise ValueError("tier A is about truncation: the kept weights must be unchanged, got weights that differ.")
-    least_kept = np.min(np.where(kept, np.abs(before), np.inf), axis=1)
-    most_dropped = np.max(np.where(kept, 0.0, np.abs(before)), axis=1)
-    worse = np.flatnonzero(most_dropped > least_kept)
+    most_dropped = np.max(np.abs(before - after), axis=1, keepdims=True)
+    worse = np.flatnonzero(np.any((np.abs(after) < most_dropped) & kept, axis=1))
     if worse.size:
+        row = worse[0]
         raise ValueError(
-            f"tier A is about magnitude pruning: a neuron must keep its largest weights, got neuron {worse[0]} "
-            f"that drops {most_dropped[worse[0]]:g} and keeps {least_kept[worse[0]]:g}."
+            f"tier A is about magnitude pruning: a neuron must keep its largest weights, got neuron {row} "
+            f"that drops {most_dropped[row, 0]:g} and keeps {np.min(np.abs(after[row][kept[row]])):g}."
         )
     return kept.sum(axis=1)
 

@@ -7,13 +7,14 @@ absolute error a is moved by a before the exponential. What overflows or is unde
 bound: infinity above, 0 below.
 """
 
-from math import fsum
+from math import fsum, inf, isnan, nextafter
 
 import numpy as np
 from jaxtyping import Float64
 
 EPS = 2.0**-52
 TINY = 2.0**-1074  # the smallest subnormal: what one underflow may lose
+LOW, HIGH = 2.0**-400, 2.0**400  # norms in between have sums of squares that no underflow or overflow can hurt
 
 
 def up(x: float, roundings: float = 1) -> float:
@@ -22,7 +23,8 @@ def up(x: float, roundings: float = 1) -> float:
     >>> up(1.0) > 1.0, up(float("nan"))
     (True, inf)
     """
-    return float(up_each(np.asarray(x, dtype=np.float64), roundings))
+    raised = nextafter(float(x) * (1 + (roundings + 4) * EPS), inf)
+    return inf if isnan(raised) else raised
 
 
 def up_each(x: Float64[np.ndarray, "*shape"], roundings: float = 1) -> Float64[np.ndarray, "*shape"]:
@@ -32,7 +34,9 @@ def up_each(x: Float64[np.ndarray, "*shape"], roundings: float = 1) -> Float64[n
     return np.where(np.isnan(raised), np.inf, raised)
 
 
-def exp_up(log_x: Float64[np.ndarray, "*shape"], error: float) -> Float64[np.ndarray, "*shape"]:
+def exp_up(
+    log_x: Float64[np.ndarray, "*shape"], error: float | Float64[np.ndarray, "..."]
+) -> Float64[np.ndarray, "*shape"]:
     """An upper end of exp(log_x) when `log_x` has the absolute error `error`; exp(-inf) stays exactly 0."""
     with np.errstate(over="ignore", invalid="ignore"):
         value = up_each(np.exp(log_x + error + 4 * EPS * np.abs(log_x)), 4)
@@ -54,10 +58,15 @@ def norm_up(x: Float64[np.ndarray, "*shape"]) -> float:
     """
     if x.size == 0:
         return 0.0
+    rows = x.reshape(-1, x.shape[-1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", rows, rows)
+    if np.max(squares) > LOW**2 and np.sum(squares) < HIGH**2:
+        return up(fsum(squares.tolist()) ** 0.5, x.shape[-1] + 8)
     scale = float(np.max(np.abs(x)))
     if scale == 0 or not np.isfinite(scale):
         return scale if scale == 0 else np.inf
-    rows = x.reshape(-1, x.shape[-1]) / scale
+    rows = rows / scale
     # fsum over rows: only the row length counts
     return up(scale * up(sum_of_squares(rows) ** 0.5, x.shape[-1] + 8))
 

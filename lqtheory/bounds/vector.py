@@ -48,17 +48,18 @@ def worst_case(profile: Profile, s: int, q: float, p: float = 2.0) -> Bound:
     return Bound(float(value), "upper", "Theorem 2", about(profile))
 
 
-def log_worst_case_constant(s: ArrayLike, d: ArrayLike, q: float, p: float) -> Float64[np.ndarray, "*s"]:
-    r"""$\log \max_{s<k\le d} (k-s)^{1/p} k^{-1/q}$ for every s in [0, d] at once; -inf at s = d, Theorem 2.
+def log_worst_case_constant(s: ArrayLike, d: ArrayLike, q: ArrayLike, p: float) -> Float64[np.ndarray, "*shape"]:
+    r"""$\log \max_{s<k\le d} (k-s)^{1/p} k^{-1/q}$ for every s in [0, d] and q at once; -inf at s = d, Theorem 2.
 
     In k the expression rises up to $sp/(p-q)$ and falls from there, so the whole numbers beside it decide.
 
     >>> np.exp(log_worst_case_constant([0, 1, 2], 2, 1.0, 2.0))
     array([1. , 0.5, 0. ])
     """
-    check_exponent(q, upper=p)
-    ratio = np.float64(q / p)
-    s, d = np.broadcast_arrays(np.asarray(s, dtype=np.float64), np.asarray(d, dtype=np.float64))
+    for value in np.ravel(q).tolist():
+        check_exponent(value, upper=p)
+    s, d, q = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (s, d, q)))
+    ratio = q / p
     with np.errstate(divide="ignore", invalid="ignore"):
         turn = np.where(s > 0, np.minimum(s / (1 - ratio), d), 0.0)
         # one more on each side: the quotient is rounded
