@@ -1,10 +1,14 @@
 """Tables fit the terminal: names break at dots, columns that do not fit go below."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from lqtheory.analysis import analyze
+from lqtheory.cli.bound_tables import ladder_text
 from lqtheory.comparison import compare
+from lqtheory.records import read
 from lqtheory.terminal import WIDTH, Grid, analysis_table, broken, comparison_table, text
 
 
@@ -57,3 +61,11 @@ def test_counts_of_networks_of_different_sizes_decide_nothing():
     rows = {line.split("  ")[0]: line.split()[-1] for line in shown.splitlines() if "  " in line}
     assert rows["effective number"] == rows["kept for 10% error"] == "-"
     assert rows["PQ index"] == "B"
+
+
+def test_the_ladder_of_a_deep_network_fits():
+    found = read(Path(__file__).parents[1] / "analysis" / "results" / "train_certified.jsonl")
+    shown = ladder_text([r for r in found if r.setting["network"] == "four hidden layers"])
+    assert max(map(len, shown.splitlines())) <= WIDTH
+    for part in ("Largest sparsity at harm of at most 0.01", "8.weight", "Cw", "envelope → tail"):
+        assert part in shown

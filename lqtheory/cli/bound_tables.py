@@ -1,20 +1,15 @@
 """The records of `lqtheory bound` as tables."""
 
 from collections.abc import Sequence
-from io import StringIO
 from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.table import Table
 
 from ..ladder import steps_of_proof
 from ..records import Record, violations
-from ..terminal import percent
+from ..terminal import Grid, percent, text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WIDTH = 120  # so many tiers want room; a narrow terminal wraps
 SHORT = {"C weighted": "Cw", "D uniform": "Du"}
 COLUMNS = ("tier", "source", "sparsity", "bound", "measured", "tightness", "vacuous", "violated")
 
@@ -34,7 +29,7 @@ def ladder_text(found: Sequence[Record]) -> str:
     """Everything that the command has to say, one table below the other."""
     first = found[0].setting
     curve = [r for r in found if not r.setting["quantity"].startswith("sparsity at")]
-    parts: list[Table | str] = []
+    parts: list[Grid | str] = []
     titles = {
         "output_error": "Output error, root mean square, and what each tier allows (*: answering zero does as well)",
         "harm": "Share of inputs the network gets wrong only when pruned, and what each tier allows (*: vacuous)",
@@ -48,10 +43,12 @@ def ladder_text(found: Sequence[Record]) -> str:
         mine = [r for r in found if r.setting["quantity"] == quantity]
         limit = mine[0].setting["limit"]
         parts += [f"Largest {quantity.replace('_', ' ')} of at most {limit:g}", largest(mine), ""]
+        for method in dict.fromkeys(r.setting["method"] for r in mine):
+            parts += [f"Share of each layer that is dropped then, {method}", on_layers(mine, method), ""]
     if (steps := steps_table(curve)) is not None:
         parts += ["Where the bound is lost: factor of each step of the proof", steps, ""]
     if (layers := layers_table(curve)) is not None:
-        parts += ["Where the bound is lost: share of each layer", layers, ""]
+        parts += ["Where the bound is lost: share of each layer, over the sparsity", layers, ""]
     about = (
         f"{first['network']} on {first['data']} ({first['samples']:,} inputs), {first['method']}; dense accuracy "
         f"{first['dense_accuracy']:.1%}."
@@ -60,26 +57,10 @@ def ladder_text(found: Sequence[Record]) -> str:
     return text(about, "", *parts, remark, f"{len(found)} bounds, {violations(found)} violated.")
 
 
-def text(*parts: Table | str) -> str:
-    """Tables and sentences, one below the other."""
-    console = Console(file=StringIO(), width=WIDTH, highlight=False)
-    for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
-    assert isinstance(console.file, StringIO)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip().split("\n"))
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for k, column in enumerate(columns):
-        table.add_column(column, justify="right" if k else "left", overflow="fold")
-    return table
-
-
-def over_sparsity(records: Sequence[Record]) -> Table:
+def over_sparsity(records: Sequence[Record]) -> Grid:
     """Measured, then one column for each tier; tier G has its own measurement, which is on the held-out data."""
     tiers = list(dict.fromkeys(r.tier for r in records))
-    table = _table("sparsity", "measured", *[SHORT.get(tier, tier) for tier in tiers])
+    table = Grid("sparsity", "measured", *[SHORT.get(tier, tier) for tier in tiers])
     at = {(r.sparsity, r.tier): r for r in records}
     for sparsity in dict.fromkeys(r.sparsity for r in records):
         row = {tier: at[sparsity, tier] for tier in tiers if (sparsity, tier) in at}
@@ -89,37 +70,50 @@ def over_sparsity(records: Sequence[Record]) -> Table:
     return table
 
 
-def largest(records: Sequence[Record]) -> Table:
-    """For each tier the sparsity that it guarantees, the measured one, and how it falls on the layers."""
-    layers = list(records[0].setting["layers"])
-    table = _table("pruned by", "tier", "guaranteed", "measured", *layers)
+def largest(records: Sequence[Record]) -> Grid:
+    """For each tier the sparsity that it guarantees, and the measured one."""
+    table = Grid("pruned by", "tier", "guaranteed", "measured")
     for r in records:
-        cells = [percent(r.setting["layers"][layer]) for layer in layers]
-        table.add_row(r.setting["method"], r.tier, percent(r.bound), percent(r.measured), *cells)
+        table.add_row(r.setting["method"], r.tier, percent(r.bound), percent(r.measured))
     return table
 
 
-def steps_table(records: Sequence[Record]) -> Table | None:
+def on_layers(records: Sequence[Record], method: str) -> Grid:
+    """How the sparsity that each tier guarantees falls on the layers."""
+    mine = [r for r in records if r.setting["method"] == method]
+    table = Grid("layer", *[SHORT.get(r.tier, r.tier) for r in mine])
+    for layer in mine[0].setting["layers"]:
+        table.add_row(layer, *[percent(r.setting["layers"][layer]) for r in mine])
+    return table
+
+
+def steps_table(records: Sequence[Record]) -> Grid | None:
     """The factors between the rungs, down to the measurement; None where there is nothing to compare."""
     rows = steps_of_proof(records)
     names = list(dict.fromkeys(name for row in rows for name in row["factors"]))
     if not names:
         return None
-    table = _table("sparsity", *[name.replace(" to ", " → ") for name in names])
+    table = Grid("sparsity", *map(_step, names))
     for row in rows:
         cells = [f"{row['factors'][name]:.3g}" if name in row["factors"] else "-" for name in names]
         table.add_row(f"{row['sparsity']:.1%}", *cells)
     return table
 
 
-def layers_table(records: Sequence[Record]) -> Table | None:
+def _step(name: str) -> str:
+    for word in ("lq ", "exact ", "per "):
+        name = name.replace(word, "")
+    return name.replace(" to ", " → ")
+
+
+def layers_table(records: Sequence[Record]) -> Grid | None:
     """The share of each layer in tier C, or in the first tier that has shares."""
     known = [r for r in records if "shares" in r.setting and r.setting["quantity"] == "output_error"]
     if not known:
         return None
     tier = "C" if any(r.tier == "C" for r in known) else known[0].tier
     mine = [r for r in known if r.tier == tier]
-    table = _table(f"sparsity (tier {tier})", *mine[0].setting["shares"])
-    for r in mine:
-        table.add_row(f"{r.sparsity:.1%}", *[percent(share) for share in r.setting["shares"].values()])
+    table = Grid(f"layer (tier {tier})", *[f"{r.sparsity:.1%}" for r in mine])
+    for layer in mine[0].setting["shares"]:
+        table.add_row(layer, *[percent(r.setting["shares"][layer]) for r in mine])
     return table

@@ -12,7 +12,9 @@ Row = dict[str, Any]
 
 FALLING = ("effective_number", "weights_needed")  # smaller is more compressible
 COUNTS = ("effective_number", "weights_needed", "sparsity_index")  # depend on d
-DOMINATES = "its Lorenz curve lies above everywhere, so every index that respects the transfer principle agrees."
+DOMINATES = (
+    "its Lorenz curve lies above everywhere, so every index agrees that rises when the same sum is held more unequally."
+)
 VERDICTS = {
     "A": "for A",
     "B": "for B",
@@ -142,7 +144,7 @@ def indices_block(document: Row) -> Block:
                 Cell(_says(name, row, same)),
             ],
         )
-        for name, row in document["indices"].items()
+        for name, row in sorted(document["indices"].items(), key=lambda item: item[0].startswith(SCALED))
     ]
     text = (
         "The interval says how far the difference of A and B may come from which neurons there happen to be. Where the "
