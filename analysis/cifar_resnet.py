@@ -1,5 +1,7 @@
-"""akamaster's CIFAR ResNets (option-A shortcuts) as a plain module, their checkpoints and images."""
+"""CIFAR ResNets of others as plain modules: akamaster's (option-A shortcuts) with their images, Torch-Pruning's."""
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,45 @@ def load(path: Path) -> ResNet:
     network = ResNet(blocks)
     network.load_state_dict(state)
     return network.double().eval()
+
+
+class Projected(nn.Module):
+    """A block of Torch-Pruning's networks, as wide as its tensors; down-sampling is a strided convolution."""
+
+    def __init__(self, state: Mapping[str, torch.Tensor], name: str) -> None:
+        super().__init__()
+        (middle, before, *_), (after, *_) = (state[f"{name}.conv{k}.weight"].shape for k in (1, 2))
+        smaller = f"{name}.downsample.0.weight" in state
+        self.conv1 = nn.Conv2d(before, middle, 3, 1 + smaller, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(middle)
+        self.conv2 = nn.Conv2d(middle, after, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(after)
+        projection = (nn.Conv2d(before, after, 1, 2, bias=False), nn.BatchNorm2d(after))
+        self.downsample = nn.Sequential(*projection if smaller else ())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        return functional.relu(out + self.downsample(x))
+
+
+def projected(state: Mapping[str, torch.Tensor]) -> nn.Sequential:
+    """The network of a checkpoint of Torch-Pruning's, pruned or not, in float32."""
+    width, features = state["conv1.weight"].shape[0], state["fc.weight"].shape[1]
+    names = dict.fromkeys(".".join(key.split(".")[:2]) for key in state if key.startswith("layer"))
+    stages = {key: [name for name in names if name.startswith(key)] for key in ("layer1", "layer2", "layer3")}
+    network = nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, width, 3, 1, 1, bias=False),
+            bn1=nn.BatchNorm2d(width),
+            relu=nn.ReLU(),
+            **{key: nn.Sequential(*(Projected(state, name) for name in blocks)) for key, blocks in stages.items()},
+            pool=nn.AvgPool2d(8),
+            flat=nn.Flatten(),
+            fc=nn.Linear(features, 10),
+        )
+    )
+    network.load_state_dict(state)
+    return network.eval()
 
 
 def images(path: Path, n: int) -> tuple[torch.Tensor, np.ndarray]:

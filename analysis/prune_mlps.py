@@ -1,10 +1,9 @@
-"""Does the keep rule of the theory beat the same share for every neuron, and does pruning reach what others reached?
+"""Does the keep rule of the theory beat the same share for every neuron?
 
-The MLPs of MNIST and Fashion-MNIST at hand, magnitude masks without re-fit at equal kept weights; and the dense twin
-of hls4ml's 10 % network pruned to the number of weights that its authors kept (theirs was trained while pruned).
-Writes analysis/results/prune_mlps.jsonl; a run that is stopped goes on where it was.
+The MLPs of MNIST and Fashion-MNIST at hand, magnitude masks at equal kept weights, as they are and re-fitted. Writes
+analysis/results/prune_mlps.jsonl; a run that is stopped goes on where it was.
 
-    python analysis/prune_mlps.py
+    python analysis/prune_mlps.py [--network "auto_LiRPA 784-128-64-10"]
 """
 
 import argparse
@@ -18,7 +17,7 @@ import torch
 
 from lqtheory.models import Data, load_data, load_model
 from lqtheory.pruning.recipe import Recipe
-from lqtheory.sweep import Bench, outcome, sweep
+from lqtheory.sweep import Bench, sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "analysis" / "results" / "prune_mlps.jsonl"
@@ -30,11 +29,11 @@ METHODS = {
     "keep rule, least squares": Recipe(budget="keep-rule"),
     "uniform, least squares": Recipe(budget="uniform"),
 }
-PRUNED = "hls4ml/mnist_mlp_784-512-512-10/model_10P_best.safetensors"
 FILES = {
     "hls4ml 784-512-512-10": "hls4ml/mnist_mlp_784-512-512-10/model_def_best.safetensors",
     "auto_LiRPA 784-128-64-10": "auto-lirpa/mnist_fc_3layer.pth",
 }
+DEMO = "demo 784-300-100-10"
 
 
 def bench(folder: Path, file: Path, dataset: str) -> Bench:
@@ -54,31 +53,19 @@ def demo(folder: Path) -> Bench:
     return Bench(whole.model, data, whole.calibration)
 
 
-def theirs(folder: Path) -> tuple[float, float]:
-    """Sparsity and accuracy of the network that hls4ml's authors pruned and trained."""
-    other = bench(folder, folder / "models" / PRUNED, "mnist")
-    weights = [p.detach() for p in other.model.parameters() if p.ndim == 2]
-    kept = sum(int((w != 0).sum()) for w in weights)
-    return 1 - kept / sum(w.numel() for w in weights), outcome(other.model, other.data).accuracy
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     default = Path(os.environ.get("LQTHEORY_DATA", ROOT / ".." / "shared" / "data"))
     parser.add_argument("--data", type=Path, default=default)
-    folder = parser.parse_args().data
+    parser.add_argument("--network", action="append", choices=[*FILES, DEMO])
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    networks = {name: partial(bench, folder, folder / "models" / file, "mnist") for name, file in FILES.items()}
-    networks["demo 784-300-100-10"] = partial(demo, folder)
+    networks = {name: partial(bench, given.data, given.data / "models" / file, "mnist") for name, file in FILES.items()}
+    networks[DEMO] = partial(demo, given.data)
+    networks = {name: networks[name] for name in given.network or networks}
     for point, found in sweep(networks, METHODS, SPARSITIES, path=RESULTS):
         about = found[0].setting
         print(f"{point.key:70}{about['accuracy']:.4f} of {about['dense_accuracy']:.4f}", flush=True)
-    sparsity, accuracy = theirs(folder)
-    print(f"hls4ml's own network of {1 - sparsity:.2%} of the weights: {accuracy:.4f}")
-    twin = {name: networks[name] for name in list(FILES)[:1]}
-    others = {"support search": Recipe(fit="support-search"), "SparseGPT": Recipe(budget="layer", fit="block-surgeon")}
-    for point, found in sweep(twin, {**METHODS, **others}, [sparsity], path=RESULTS):
-        print(f"{point.method:30}{found[0].setting['accuracy']:.4f}", flush=True)
 
 
 if __name__ == "__main__":

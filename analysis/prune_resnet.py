@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cifar_resnet import MEAN, STD, load
+from torch import nn
 
 from lqtheory.models import Data
 from lqtheory.pruning.recipe import Recipe
@@ -25,6 +26,7 @@ RESULTS = ROOT / "analysis" / "results" / "prune_resnet.jsonl"
 CALIBRATION = 1000
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9)
 FILES = {"20": "resnet20-12fca82f.th", "56": "resnet56-4bfd9763.th"}
+Triple = tuple[float, float, float]
 METHODS = {
     "support search": Recipe(fit="support-search"),
     "support search, tuned": Recipe(fit="support-search", epochs=30, rate=3e-3, jitter=4),
@@ -40,21 +42,26 @@ METHODS = {
 }
 
 
-def images(file: Path) -> tuple[torch.Tensor, torch.Tensor]:
+def images(file: Path, mean: Triple = MEAN, std: Triple = STD) -> tuple[torch.Tensor, torch.Tensor]:
     """Normalised images [n, 3, 32, 32] and labels."""
     with np.load(file) as arrays:
-        x = (torch.from_numpy(arrays["x"]).float() / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+        x = (torch.from_numpy(arrays["x"]).float() / 255 - torch.tensor(mean)) / torch.tensor(std)
         return x.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(arrays["y"].astype(np.int64))
 
 
-def bench(folder: Path, depth: str, device: str = "cpu") -> Bench:
+def judged(network: nn.Module, folder: Path, mean: Triple = MEAN, std: Triple = STD, device: str = "cpu") -> Bench:
     """The network, the 3,300 images to judge it on, and the calibration images."""
-    network = load(folder / "models" / "akamaster-resnet-cifar10" / FILES[depth]).float().to(device)
-    x, y = images(folder / "datasets" / "cifar10-lossless" / "train_first4000.npz")
-    test, labels = images(folder / "datasets" / "cifar10-lossless" / "test300.npz")
+    x, y = images(folder / "datasets" / "cifar10-lossless" / "train_first4000.npz", mean, std)
+    test, labels = images(folder / "datasets" / "cifar10-lossless" / "test300.npz", mean, std)
     name = "CIFAR-10, training images 1,000 to 3,999 and 300 test images, lossless"
     held = Data(name, torch.cat([x[CALIBRATION:], test]), torch.cat([y[CALIBRATION:], labels]))
-    return Bench(network.requires_grad_(False), held, x[:CALIBRATION].to(device), device)
+    return Bench(network.requires_grad_(False).to(device), held, x[:CALIBRATION].to(device), device)
+
+
+def bench(folder: Path, depth: str, device: str = "cpu") -> Bench:
+    """One of akamaster's networks."""
+    network = load(folder / "models" / "akamaster-resnet-cifar10" / FILES[depth]).float()
+    return judged(network, folder, device=device)
 
 
 def main() -> None:
