@@ -1,6 +1,7 @@
 """`prune`, `verify` and `certify` from the command line."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,38 @@ def test_prune_by_pattern(network):
     assert run(prune, network[0], "--pattern", "2:4", "-o", "out")[0] == 0
     weight = load_file("out/net-pruned.safetensors")["fc1.weight"]
     assert (weight[:, :8].reshape(-1, 4) != 0).sum(1).tolist() == [2] * 28
+
+
+def test_prune_by_channels_writes_the_smaller_network_as_well(network):
+    source, data = network
+    code, said = run(prune, source, "--pattern", "channels", "--calibration", data, "-o", "out")
+    assert code == 0
+    zeroed, smaller = (load_file(f"out/net-{kind}.safetensors") for kind in ("pruned", "smaller"))
+    assert {name: list(value.shape) for name, value in smaller.items()} == {
+        **{"fc1.weight": [7, 9], "fc1.bias": [7], "fc2.weight": [3, 7]}
+    }
+    x = torch.from_numpy(np.load(data)["x"]).float()
+    answers = [
+        (x @ s["fc1.weight"].T.float() + s["fc1.bias"]).relu() @ s["fc2.weight"].T.float() for s in (zeroed, smaller)
+    ]
+    torch.testing.assert_close(*answers)
+    assert "kept 84 of 168 weights" in said
+    assert "out/net-smaller.safetensors" in said
+    assert "stay" not in said
+
+
+def test_prune_says_which_channels_cannot_be_removed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).parent / "pruning")
+    from test_channels import Padded
+
+    torch.manual_seed(0)
+    torch.save(Padded().state_dict(), "net.pth")
+    np.savez("data.npz", x=np.random.default_rng(0).normal(size=(20, 3, 2, 2)), y=np.zeros(20))
+    arguments = ("net.pth", "--model", "test_channels:Padded", "--calibration", "data.npz", "--sparsity", "0.7")
+    code, said = run(prune, *arguments, "--pattern", "channels")
+    assert code == 0
+    assert re.search(r"[12] of 5 channels are zeros but stay: the code has their number", said)
 
 
 def test_verify_appends_records_and_resumes(network):

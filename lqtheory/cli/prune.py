@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ from .networks import chosen_device, recipe_of, running
 @running
 @click.option("--sparsity", type=float, default=0.5, show_default=True, help="Share of the weights set to zero.")
 @click.option("--method", default="magnitude", show_default=True, metavar="SCORE[:BUDGET[:FIT[:EPOCHS]]]")
-@click.option("--pattern", metavar="N:M", help="Keep N of every M consecutive inputs, instead of --sparsity.")
+@click.option(
+    "--pattern",
+    metavar="N:M|channels",
+    help="Keep N of every M consecutive inputs, instead of --sparsity; or prune whole neurons and filters, of which "
+    "--sparsity is the share, and write the smaller network as well.",
+)
 @click.option("--steps", type=int, default=1, show_default=True, help="Prune and re-fit in so many steps.")
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("pruned"), show_default=True
@@ -25,7 +31,7 @@ def prune(
 ) -> None:
     """Prune the network in SOURCE and write checkpoint, masks and recipe.json into a folder."""
     from ..models import load_data, load_model, stack_names
-    from ..pruning.export import write_pruned
+    from ..pruning.export import write_pruned, write_smaller
     from ..pruning.size import sizes
     from ..records import Provenance
 
@@ -50,15 +56,32 @@ def prune(
     click.echo(f"kept {pruned.kept:,} of {pruned.weights:,} weights ({pruned.kept / pruned.weights:.2%})")
     for line in sizes(network, pruned, source, target, inputs):
         click.echo(line)
+    if pattern == "channels" and inputs is not None:
+        renamed = {names.get(name, name): value for name, value in smaller(pruned.model, inputs)}
+        click.echo(f"{write_smaller(source, output, renamed)}")
     for name in pruned.left if recipe.fit and calibration else ():
         click.echo(f"lqtheory: {name} was pruned but not re-fitted.", err=True)
     click.echo(f"{target}")
 
 
-def _pattern(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
+def smaller(model: Any, inputs: Any) -> Iterator[tuple[str, Any]]:
+    """The tensors of the network without the channels that were zeroed; says what could not be removed."""
+    from ..pruning.channels import channels
+    from ..pruning.structured import slim, unread
+
+    found = channels(model, inputs)
+    zeroed = set(unread(model, found).tolist())
+    if stuck := len(zeroed & found.rigid):
+        click.echo(
+            f"lqtheory: {stuck} of {len(zeroed)} channels are zeros but stay: the code has their number.", err=True
+        )
+    yield from slim(model, inputs).state_dict().items()
+
+
+def _pattern(text: str | None) -> Any:
+    if text in (None, "channels"):
+        return text
     n, _, m = text.partition(":")
     if not (n.isdigit() and m.isdigit() and 0 < int(n) <= int(m)):
-        raise click.UsageError(f"--pattern takes N:M with 0 < N <= M, got {text!r}.")
+        raise click.UsageError(f"--pattern takes N:M with 0 < N <= M, or channels, got {text!r}.")
     return int(n), int(m)

@@ -117,7 +117,7 @@ def observe(
         return hook
 
     def norm_of(name: str) -> Any:
-        def hook(layer: nn.Module, given: tuple) -> None:
+        def hook(layer: Any, given: tuple) -> None:
             before = by_output.get(id(given[0]))
             if before is not None and not layer.training and layer.running_mean is not None:
                 before.norm = name

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .export import weight_files
 from .observation import CONVOLUTIONS
 from .parts import Prunable, prunable
 from .recipe import Pruned
@@ -54,4 +55,7 @@ def sizes(dense: nn.Module, pruned: Pruned, source: Path, target: Path, inputs: 
     if sample is not None:
         before, after = macs(dense, pruned, sample)
         yield f"multiplications per input {before:,} -> {after:,} ({after / before:.2%})"
-    yield f"file {source.stat().st_size:,} bytes, compressed {compressed(source):,} -> {compressed(target):,}"
+    before, after = weight_files(source), weight_files(target)
+    total = sum(path.stat().st_size for path in before)
+    small, smaller = (sum(map(compressed, files)) for files in (before, after))
+    yield f"file {total:,} bytes, compressed {small:,} -> {smaller:,}"

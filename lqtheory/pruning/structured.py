@@ -67,30 +67,31 @@ def channel_masks(
 
 
 def unread(model: nn.Module, found: Channels) -> Int64[np.ndarray, " n"]:
-    """The labels of channels that can be removed without any effect: every column that reads them is zero."""
+    """The labels of channels that have no effect: every column that reads them is zero."""
     state = model.state_dict()
-    every = np.unique(np.concatenate([np.zeros(0, np.int64), *found.blocks]))
-    free = set(every.tolist()) - found.rigid
+    labels = np.concatenate([np.zeros(0, np.int64), *found.blocks])
     for name, axis in found.reads:
-        columns = state[name].detach().movedim(axis, 0).flatten(1)
-        alive = (columns != 0).any(1).cpu().numpy()
-        free -= set(found.axes[name, axis][alive].tolist())
-    return np.array(sorted(free), dtype=np.int64)
+        alive = (state[name].detach().movedim(axis, 0).flatten(1) != 0).any(1).cpu().numpy()
+        labels = np.setdiff1d(labels, found.axes[name, axis][alive])
+    return labels
 
 
 def slim(model: nn.Module, example: Inputs) -> nn.Module:
     """A copy without the channels that nothing reads: a smaller network that computes the same function.
 
-    ValueError where torch.fx cannot trace the module.
+    Those whose number is in the code of the network are left. ValueError where torch.fx cannot trace the module.
     """
     smaller = deepcopy(model)
-    while (gone := unread(smaller, found := channels(smaller, example))).size:
+    while True:
+        found = channels(smaller, example)
+        gone = np.setdiff1d(unread(smaller, found), [*found.rigid])
+        if not gone.size:
+            return smaller
         state = smaller.state_dict()
         for (name, axis), labels in found.axes.items():
             keep = torch.from_numpy(np.flatnonzero(~np.isin(labels, gone))).to(state[name].device)
             state[name] = state[name].index_select(axis, keep)
         resize(smaller, state)
-    return smaller
 
 
 def resize(model: nn.Module, state: Mapping[str, torch.Tensor]) -> nn.Module:
