@@ -150,7 +150,9 @@ def measured(network: str, method: Method, seed: int, folder: Path, wanted: floa
 
 def asked(network: str, method: Method, seed: int) -> dict[str, Any]:
     """The setting of a line."""
-    return {"network": network, **asdict(method), "seed": seed}
+    how = NETWORKS[network]
+    recipe = {"epochs": how.epochs, "tuning": how.tuning, "images": how.images}
+    return {"network": network, **recipe, **asdict(method), "seed": seed}
 
 
 def wanted_of(network: str, seed: int, lines: Lines) -> float | None:
@@ -163,7 +165,8 @@ def wanted_of(network: str, seed: int, lines: Lines) -> float | None:
 def best_strengths(network: str, lines: Lines) -> Iterator[Method]:
     """Of each penalty the strengths that compress most on the validation images, with the first seed."""
     for name in METHODS:
-        of_name = {"network": network, "penalty": name, "seed": SEEDS[0]}
+        of_name = asked(network, Method(name), SEEDS[0])
+        del of_name["strengths"]
         mine = [line for line in lines.read() if of_name.items() <= line["setting"].items()]
         yield Method(name, max(mine, key=lambda line: line["ratio"])["setting"]["strengths"])
 

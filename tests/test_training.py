@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import train_flow
 import train_frontier
 import train_l0
 import training
@@ -81,6 +82,8 @@ def test_the_l0_pipeline_finds_the_sparsest_network_that_is_accurate_enough(spli
 
 def test_strengths_are_chosen_by_the_ratio_on_the_first_seed(tmp_path, monkeypatch):
     lines = Lines(tmp_path / "lines.jsonl")
+    for name in "xy":
+        monkeypatch.setitem(train_l0.NETWORKS, name, train_l0.Network(tiny, "", 1, 1))
     monkeypatch.setattr(train_l0, "METHODS", {"none": [train_l0.Method("none")], "l1": [1, 2]})
     for penalty, alpha, ratio, seed in (("none", 0, 4, 0), ("l1", 1, 8, 0), ("l1", 2, 9, 0), ("l1", 1, 99, 1)):
         strengths = {"alpha": alpha} if alpha else {}
@@ -127,3 +130,51 @@ def test_the_most_certified_strength_is_chosen_among_those_that_are_accurate_eno
         line("norms and l0", 0.05, 0.897, 0.6, "test"),
     ]
     assert train_frontier.chosen(found, "x") == train_frontier.Setting("x", "norms and l0", 0.1, 0)
+
+
+def small_residual_cnn():
+    net = train_flow.residual_cnn()
+    for p in net.parameters():  # no symmetry that could hide a channel cut in the wrong place
+        nn.init.normal_(p, 0.0, 0.2, generator=torch.Generator().manual_seed(p.numel()))
+    for name, buffer in net.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2, generator=torch.Generator().manual_seed(1))
+    return net.eval()
+
+
+def test_thinned_networks_are_those_whose_least_channels_say_nothing():
+    net, x = small_residual_cnn(), torch.rand(3, 1, 28, 28)
+    torch.testing.assert_close(train_flow.thinned(net, 0)(x), net(x))
+    thin = train_flow.thinned(net, 3)
+    inner = [block.conv1.out_channels for block in train_flow.blocks(thin)]
+    assert sum(inner) == round(72 * 2**-1.5)
+    assert min(inner) >= 1
+    scores = [block.contributions() for block in train_flow.blocks(net)]
+    for score, block, count in zip(scores, train_flow.blocks(net), inner, strict=True):
+        silent = score.argsort()[: len(score) - count]
+        block.norm1.weight.data[silent] = 0
+        block.norm1.bias.data[silent] = 0
+    torch.testing.assert_close(thin(x), net(x), rtol=1e-4, atol=1e-4)
+    weights, macs = train_flow.size(net, x)
+    assert train_flow.size(thin, x)[0] == weights - sum(
+        2 * 9 * w * (w - n) for w, n in zip([8, 8, 8, 16, 16, 16], inner, strict=True)
+    )
+    assert train_flow.size(thin, x)[1] < 0.6 * macs
+
+
+@pytest.mark.parametrize("penalty", ["length and curvature", "l1 of the scales", "group lasso"])
+def test_flow_penalties_are_of_the_pass_just_made_and_make_what_they_name_small(penalty):
+    x = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    images = Data("drawn", x, (x[:, 0, :14].mean((1, 2)) > x[:, 0, 14:].mean((1, 2))).long())
+    sizes = []
+    for strength in (0.0, 1.0):
+        torch.manual_seed(0)
+        net = train_flow.residual_cnn()
+        stages = [["0", "1", "2", "3"], ["4", "5", "6", "7"]]
+        with train_flow.FeatureFlow(net, stages) as flow:
+            term = train_flow.penalty_of(train_flow.Method(penalty, strength), net, flow)
+            measure = train_flow.penalty_of(train_flow.Method(penalty, 1.0), net, flow)
+            training.fit(net, images, 10, 1e-2, 0, term, batch=32)
+            net(x)
+            sizes.append(measure(x).item())
+    assert 0 < sizes[1] < 0.95 * sizes[0]

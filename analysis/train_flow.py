@@ -1,0 +1,217 @@
+"""Does feature flow regularisation make residual networks easier to thin out, and which of its two terms does it?
+
+Wu, Lan, Zhang and Xiang (arXiv 2106.02914) penalise length and curvature of the path of features. A small residual CNN
+on 10,000 images of Fashion-MNIST is trained with the length alone, the curvature alone, both, an l1 penalty on the
+scales of its batch norms, group lasso over its filters, and plainly. Then the inner channels of all blocks are ranked
+together by what they add to the residual stream, the least are removed for real, and what is left is fine-tuned. Of
+each trained network the smallest share of channels is searched at which the accuracy on 5,000 training images is
+within half a point of the unpenalised network's of the same seed; and, without fine-tuning, the same for channels and
+for single weights. Strengths are chosen by the share of channels on the first seed; the test set decides nothing.
+Writes analysis/results/train_flow.jsonl; a run that is stopped goes on where it was.
+
+    python analysis/train_flow.py --minutes 9
+"""
+
+import argparse
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from train_l0 import largest
+from training import DATA, RESULTS, Lines, Penalty, Split, accuracy, fit
+
+from lqtheory.pruning.recipe import Recipe
+from lqtheory.regularizers import FeatureFlow, curvature, group_lasso, length, penalised
+
+SEEDS, MOST_LOST, OCTAVE, TOP = (0, 1, 2), 0.005, 2, 7  # shares of channels down to 2 ** (-TOP / OCTAVE)
+IMAGES, EPOCHS, TUNING, RATE, TUNING_RATE = 10_000, 6, 1, 5e-3, 2e-3
+WIDTHS, BLOCKS = (8, 16), 3
+
+
+class Block(nn.Module):
+    """x + BN(conv(ReLU(BN(conv(x))))), ReLU behind it."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(width, inner, 3, padding=1, bias=False), nn.BatchNorm2d(inner)
+        self.conv2, self.norm2 = nn.Conv2d(inner, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x + self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))).relu()
+
+    def contributions(self) -> torch.Tensor:
+        r"""$|\gamma_c|\sqrt{\sum_o s_o^2\|W_{oc}\|^2}$ of each inner channel c, s being the second norm's factors."""
+        state = self.state_dict()
+        factor = state["norm2.weight"] / (state["norm2.running_var"] + self.norm2.eps).sqrt()
+        behind = (state["conv2.weight"] * factor.reshape(-1, 1, 1, 1)).square().sum((0, 2, 3)).sqrt()
+        return state["norm1.weight"].abs() * behind
+
+    def thinned(self, kept: torch.Tensor) -> "Block":
+        """The block with these inner channels only."""
+        state = self.state_dict()
+        cut = {"conv1.weight": state["conv1.weight"][kept], "conv2.weight": state["conv2.weight"][:, kept]}
+        cut |= {name: tensor[kept] for name, tensor in state.items() if name.startswith("norm1") and tensor.ndim}
+        block = Block(self.conv1.in_channels, int(kept.sum()))
+        block.load_state_dict({**state, **cut})
+        return block.train(self.training)
+
+
+def residual_cnn() -> nn.Sequential:
+    """A strided stem, a stage of blocks, a strided convolution to twice the channels, another stage, and a mean."""
+    layers: list[nn.Module] = []
+    for before, width in zip((1, *WIDTHS), WIDTHS, strict=False):
+        layers.append(nn.Sequential(nn.Conv2d(before, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()))
+        layers += [Block(width, width) for _ in range(BLOCKS)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], 10))
+
+
+def blocks(net: nn.Sequential) -> list[Block]:
+    return [block for block in net if isinstance(block, Block)]
+
+
+def thinned(net: nn.Sequential, step: int) -> nn.Sequential:
+    """A copy with the best of all inner channels, one in 2 ** (step / OCTAVE), and the best one of every block."""
+    scores = [block.contributions() for block in blocks(net)]
+    spared = torch.cat([score.scatter(0, score.argmax(0, keepdim=True), torch.inf) for score in scores])
+    count = max(len(scores), round(len(spared) * 2 ** (-step / OCTAVE)))
+    kept = torch.zeros(len(spared), dtype=torch.bool)
+    kept[spared.argsort(descending=True, stable=True)[:count]] = True
+    parts = iter(kept.split([len(score) for score in scores]))
+    return nn.Sequential(
+        *(layer.thinned(next(parts)) if isinstance(layer, Block) else copy.deepcopy(layer) for layer in net)
+    )
+
+
+def size(net: nn.Sequential, x: torch.Tensor) -> tuple[int, int]:
+    """Weights, and multiplications for one image."""
+    macs = 0
+
+    def count(layer: Any, _: Any, output: torch.Tensor) -> None:
+        nonlocal macs
+        macs += layer.weight.numel() * output[0, 0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    net.eval()(x[:1])
+    for hook in hooks:
+        hook.remove()
+    return sum(w.numel() for w in penalised(net).values()), macs
+
+
+@dataclass(frozen=True)
+class Method:
+    """A penalty and its strength."""
+
+    penalty: str
+    strength: float = 0.0
+
+
+METHODS = {
+    "none": [Method("none")],
+    "length": [Method("length", s) for s in (0.03, 0.1)],
+    "curvature": [Method("curvature", s) for s in (0.03, 0.1)],
+    "length and curvature": [Method("length and curvature", s) for s in (0.03, 0.1)],
+    "l1 of the scales": [Method("l1 of the scales", s) for s in (1e-3, 5e-3)],
+    "group lasso": [Method("group lasso", s) for s in (1e-4, 5e-4)],
+}
+FLOWS = {"length": [length], "curvature": [curvature], "length and curvature": [length, curvature]}
+
+
+def trained(method: Method, seed: int, split: Split) -> nn.Sequential:
+    """The network that the removal starts from."""
+    torch.manual_seed(seed)
+    net = residual_cnn()
+    stages = [[str(at + k) for k in range(BLOCKS + 1)] for at in (0, BLOCKS + 1)]
+    with FeatureFlow(net, stages) as flow:
+        fit(net, split.train, EPOCHS, RATE, seed, penalty_of(method, net, flow))
+    return net
+
+
+def penalty_of(method: Method, net: nn.Sequential, flow: FeatureFlow) -> Penalty | None:
+    """The penalty, on the features of the pass that has just been made or on the weights."""
+    if method.penalty in FLOWS:
+        return lambda _: method.strength * torch.stack([f(flow.trajectories) for f in FLOWS[method.penalty]]).sum()
+    if method.penalty == "l1 of the scales":
+        scales = [block.norm1.weight for block in blocks(net)]
+        return lambda _: method.strength * torch.stack([scale.abs().sum() for scale in scales]).sum()
+    if method.penalty == "group lasso":
+        weights = penalised(net)
+        return lambda _: method.strength * group_lasso(weights)
+    return None
+
+
+def measured(method: Method, seed: int, split: Split, wanted: float | None) -> dict[str, Any]:
+    """One line: the trained network, and the thinnest that is as accurate as is wanted, with and without tuning."""
+    start = time.perf_counter()
+    net = trained(method, seed, split)
+    dense = accuracy(net, split.validation)
+    wanted = dense - MOST_LOST if wanted is None else wanted
+    found: dict[int, tuple[float, nn.Sequential]] = {}
+
+    def passes(step: int) -> bool:
+        thin = thinned(net, step)
+        fit(thin, split.train, TUNING, TUNING_RATE, seed + 100)
+        found[step] = (accuracy(thin, split.validation), thin)
+        return found[step][0] >= wanted
+
+    def keeps(make: Callable[[int], nn.Module]) -> Callable[[int], bool]:
+        return lambda step: accuracy(make(step), split.validation) >= wanted
+
+    best = largest(passes, TOP)
+    thin = found[best][1] if best else net
+    (weights, macs), (kept, kept_macs) = size(net, split.test.x), size(thin, split.test.x)
+    return {
+        "validation": {"dense": dense, "wanted": wanted, "path": {s: a for s, (a, _) in sorted(found.items())}},
+        "channels": 2 ** (-best / OCTAVE),
+        "kept": kept / weights,
+        "kept_macs": kept_macs / macs,
+        "inner": [block.conv1.out_channels for block in blocks(thin)],
+        "accuracy": accuracy(thin, split.test),
+        "dense_accuracy": accuracy(net, split.test),
+        "channels_untuned": 2 ** (-largest(keeps(lambda step: thinned(net, step)), TOP) / OCTAVE),
+        "weights_untuned": 2 ** (-largest(keeps(lambda s: Recipe(1 - 2 ** (-s / 3), fit=None)(net).model), 15) / 3),
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def best_strength(name: str, lines: Lines) -> Method:
+    """The strength that thins most on the validation images, with the first seed."""
+    mine = [x for x in lines.read() if x["setting"]["penalty"] == name and x["setting"]["seed"] == SEEDS[0]]
+    return Method(name, min(mine, key=lambda line: line["kept"])["setting"]["strength"])
+
+
+def work(lines: Lines) -> Iterator[tuple[Method, int]]:
+    """All strengths with the first seed, the unpenalised network first; the best of each with the other seeds."""
+    for candidates in METHODS.values():
+        yield from ((method, SEEDS[0]) for method in candidates)
+    for seed in SEEDS[1:]:
+        yield from ((best_strength(name, lines), seed) for name in METHODS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the datasets")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this time")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    end, lines = time.monotonic() + 60 * arguments.minutes, Lines(RESULTS / "train_flow.jsonl")
+    split = Split.of(arguments.data / "fashion-mnist", IMAGES)
+    for method, seed in work(lines):
+        setting = {**asdict(method), "seed": seed}
+        if lines.has(setting):
+            continue
+        if time.monotonic() > end:
+            return
+        plain = [x for x in lines.read() if x["setting"] == {**asdict(Method("none")), "seed": seed}]
+        wanted = plain[0]["validation"]["wanted"] if plain else None
+        found = measured(method, seed, split, wanted)
+        lines.write(setting, found, seed)
+        print(setting, {k: v for k, v in found.items() if k != "validation"}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
