@@ -1,19 +1,24 @@
 """A whole network, measured: every tensor, all of them together, and the ledger of what was read."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .assembly import Measured, Plan, ahead, assembled, pieces
 from .checkpoint import Checkpoint, CheckpointError, WeightTensor, read
-from .measure import QS, Measure, Table, labelled, measure, neuron_indices
+from .histogram import Histogram
+from .measure import QS, Measure, Table, labelled, measure
+from .neuron_table import NeuronTable
 from .outline import CORNERS, FINE, outline
 from .profile import Profile
-from .requested import REQUESTED
-from .scan import Scan, Watch, cpu_workers, merged, scan_or_error, unwatched
+from .scan import Watch, cpu_workers, unwatched
+from .shelf import Shelf
+from .tally import merged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,11 +29,11 @@ SCHEMA = "lqtheory/analysis/1"
 
 @dataclass(frozen=True, eq=False)
 class TensorMeasure:
-    """One tensor of a network, measured; `scan` holds its histograms and the sums of its neurons."""
+    """One tensor of a network, measured; `neurons` has the indices of its neurons."""
 
     tensor: WeightTensor
     measure: Measure
-    scan: Scan
+    neurons: NeuronTable
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data under the names of the JSON."""
@@ -82,7 +87,8 @@ class Analysis:
         }
 
     def _tensor(self, each: TensorMeasure, neurons: bool) -> dict[str, Any]:
-        extra = {"neuron_indices": dict(neuron_indices([each.scan.neurons], self.qs))} if neurons else {}
+        table = each.neurons
+        extra = {"neuron_indices": {name: table.values(name) for name in table.columns}} if neurons else {}
         return each.to_dict() | {"outline": _outline(each.measure, CORNERS)} | extra
 
     def to_json(self, indent: int | None = 1, neurons: bool = False) -> str:
@@ -94,7 +100,7 @@ class Analysis:
         import pandas as pd
 
         if scope == "neuron":
-            return pd.concat([_neuron_frame(each, self.qs) for each in self.tensors], ignore_index=True)
+            return pd.concat(map(_neuron_frame, self.tensors), ignore_index=True)
         if scope == "network":
             return pd.DataFrame([_flat(self.network.to_dict())])
         if scope != "tensor":
@@ -151,36 +157,34 @@ def analyze(
 
     Raises CheckpointError when the source cannot be read, ValueError for an exponent outside (0, 1).
     """
-    exponents = check_exponents(qs)
+    plan = Plan.of(qs, index, seed)
     checkpoint = source if isinstance(source, Checkpoint) else read(source, include=include, exclude=exclude)
-    workers = workers_on(device)
-    scans = [scan_or_error(tensor, (*exponents, 1.0, 2.0), None, workers, watch) for tensor in checkpoint.tensors]
-    return analysis_of(checkpoint, scans, exponents, index, seed)
+    tensors, shelf = checkpoint.tensors, Shelf()
+    share = ((k, range(tensor.parameters)) for k, tensor in enumerate(tensors))
+    found = pieces(tensors, share, plan, workers_on(device), watch)
+    return analysis_of(checkpoint, assembled(tensors, ahead(found), plan, shelf), plan)
 
 
-def analysis_of(
-    checkpoint: Checkpoint,
-    found: Sequence[Scan | CheckpointError],
-    qs: tuple[float, ...],
-    index: Iterable[str] = (),
-    seed: int = 0,
-) -> Analysis:
-    """The analysis of a checkpoint whose tensors were scanned, with at least the exponents `qs`, 1 and 2.
+def analysis_of(checkpoint: Checkpoint, found: Iterable[Measured | CheckpointError], plan: Plan) -> Analysis:
+    """The analysis of a checkpoint from its measured tensors, in their order, which are summed up as they come.
 
     A tensor that could not be scanned is skipped with the error as its reason, and listed in `damaged`.
     """
-    wanted = {name: _requested(name) for name in index}
-    pairs = list(zip(checkpoint.tensors, found, strict=True))
-    damaged = {tensor.name: str(error) for tensor, error in pairs if isinstance(error, CheckpointError)}
-    scans = [each for each in found if isinstance(each, Scan)]
-    tensors = tuple(_measured(tensor, each, qs, wanted, seed) for tensor, each in pairs if isinstance(each, Scan))
-    histograms = merged([histogram for each in scans for histogram in each.histograms])
-    network = measure(histograms, [each.neurons for each in scans], qs)
-    return Analysis(checkpoint.without(damaged), tensors, network, qs, tuple(damaged.values()))
+    damaged: dict[str, str] = {}
+    histograms: list[Histogram] = []
+    tensors: list[TensorMeasure] = []
+    for tensor, each in zip(checkpoint.tensors, found, strict=True):
+        if isinstance(each, CheckpointError):
+            damaged[tensor.name] = str(each)
+        else:
+            tensors.append(TensorMeasure(tensor, each.measure, each.neurons))
+            histograms = merged([*histograms, *each.histograms])
+    network = measure(histograms, NeuronTable.joined([each.neurons for each in tensors]), plan.qs)
+    return Analysis(checkpoint.without(damaged), tuple(tensors), network, plan.qs, tuple(damaged.values()))
 
 
 def workers_on(device: str) -> list[str]:
-    """The workers of `scan` for "cpu", "cuda" or "auto"; ValueError when there is no such device."""
+    """The workers of `scan` for "cpu", "cuda" or "auto": a rank's share; ValueError where there is no such device."""
     if device == "cpu":
         return cpu_workers()
     import torch
@@ -188,29 +192,8 @@ def workers_on(device: str) -> list[str]:
     gpus = [f"cuda:{k}" for k in range(torch.cuda.device_count())]
     if not gpus and device != "auto":
         raise ValueError(f"device must be cpu, auto, or cuda where there is a GPU, got device={device!r} and no GPU.")
-    return gpus or cpu_workers()
-
-
-def _measured(tensor: WeightTensor, found: Scan, qs: tuple[float, ...], wanted: Table, seed: int) -> TensorMeasure:
-    result = measure(found.histograms, [found.neurons], qs)
-    if wanted and result.profile is not None:
-        rows = tensor.layout.as_rows(np.nan_to_num(tensor.values(), nan=0.0, posinf=0.0, neginf=0.0))
-        extra = {name: function(rows, result.profile, seed) for name, function in wanted.items()}
-        result = replace(result, indices=result.indices | extra)
-    return TensorMeasure(tensor, result, found)
-
-
-def _requested(name: str) -> Any:
-    if name not in REQUESTED:
-        raise ValueError(f"an index on request must be one of {', '.join(REQUESTED)}, got {name!r}.")
-    return REQUESTED[name]
-
-
-def check_exponents(qs: Sequence[float]) -> tuple[float, ...]:
-    """Return the exponents in ascending order, each once, when all lie in (0, 1) and there is one."""
-    if not qs or not all(0 < q < 1 for q in qs):
-        raise ValueError(f"q must lie in (0, 1), got {', '.join(f'q={q:g}' for q in qs) or 'none'}.")
-    return tuple(sorted({float(q) for q in qs}))
+    rank, ranks = (int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)))
+    return gpus[rank % len(gpus) :: ranks] if gpus else cpu_workers()
 
 
 def _outline(measured: Measure, corners: int) -> Table:
@@ -223,10 +206,10 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return plain | {"flags": "; ".join(row["flags"])} | dict(labelled(row["indices"]))
 
 
-def _neuron_frame(each: TensorMeasure, qs: tuple[float, ...]) -> "pd.DataFrame":
+def _neuron_frame(each: TensorMeasure) -> "pd.DataFrame":
     import pandas as pd
 
-    frame = pd.DataFrame(dict(neuron_indices([each.scan.neurons], qs)))
+    frame = pd.DataFrame({name: each.neurons.values(name) for name in each.neurons.columns})
     frame.insert(0, "neuron", np.arange(len(frame)))
     frame.insert(0, "name", each.tensor.name)
     return frame

@@ -178,6 +178,8 @@ def two_points(
     >>> [float(x) for x in two_points(*map(np.array, (0.0, 4.0, 1.0, 1.5)))]  # 1 - 1.5 crosses the lower edge
     [0.0, 3.25, 0.692307692]
     """
+    exponent = np.frexp(high)[1]  # in units of the bin's power of two no square leaves the range of float64
+    low, high, mean, spread = (np.ldexp(each, -exponent) for each in (low, high, mean, spread))
     wide = spread > 0
     first = np.where(wide, np.maximum(mean - spread, low), mean)
     second = np.where(wide, mean + spread**2 / np.where(wide & (mean > first), mean - first, 1.0), mean)
@@ -185,7 +187,7 @@ def two_points(
     first = np.where(over, np.maximum(mean - spread**2 / np.where(over & (high > mean), high - mean, 1.0), low), first)
     second = np.where(over, high, second)
     share = np.divide(second - mean, second - first, out=np.ones_like(mean), where=second > first)
-    return first, second, np.where(wide, share, 1.0)
+    return np.ldexp(first, exponent), np.ldexp(second, exponent), np.where(wide, share, 1.0)
 
 
 def profile_of(histograms: Sequence[Histogram]) -> Profile:

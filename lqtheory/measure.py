@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from typing import Any
 
 import numpy as np
 
 from . import indices
-from .histogram import Histogram, profile_of, signed_moments
+from .histogram import GRIDS, Histogram, profile_of, signed_moments
 from .neuron_sums import NeuronSums
+from .neuron_table import FEW, NeuronTable, summary
 from .norms import PowerSums, log_lq_norm, lq_norm
 from .profile import Profile
+from .shelf import Held, Shelf, Shelved
 
 QS = (0.25, 0.5, 0.75)
 """Exponents q of the default table; 0.5 is the default of the seed paper's code."""
@@ -73,25 +75,28 @@ def labelled(table: Table) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def neuron_indices(neurons: Sequence[NeuronSums], qs: Sequence[float]) -> Iterator[tuple[str, np.ndarray]]:
-    """Label and one value per neuron, over all the given tensors, index by index: all at once would be large."""
-    for label, function in labelled(index_functions(qs)):
-        parts = [np.broadcast_to(function(each), len(each.sums)) for each in neurons]
-        yield label, np.concatenate(parts) if parts else np.empty(0)
+def neuron_table(neurons: NeuronSums, qs: Sequence[float], shelf: Shelf) -> NeuronTable:
+    """The indices of every neuron of some sums, laid on a shelf."""
+    rows = len(neurons.sums)
+    columns = {name: np.broadcast_to(f(neurons), rows) for name, f in labelled(index_functions(qs))}
+    return NeuronTable.of_block(log_lq_norm(neurons, 2), int(np.sum(neurons.nonzero == 0)), columns, shelf)
 
 
-def summary(values: np.ndarray) -> dict[str, float]:
-    """Mean, median, least and greatest of the values that are defined, and how many are not."""
-    known = values[~np.isnan(values)]
-    names, functions = ("mean", "median", "min", "max"), (np.mean, np.median, np.min, np.max)
-    spread = {name: float(f(known)) if known.size else np.nan for name, f in zip(names, functions, strict=True)}
-    return spread | {"undefined": int(values.size - known.size)}
+def group_norms(neurons: NeuronTable) -> Profile:
+    r"""The profile of $\|w_i\|_2$ over neurons (rows, filters): its indices are the structured ones, Definition 17.
+
+    Exact for up to `FEW` neurons, a histogram's otherwise.
+    """
+    scaled_down = max(neurons.log_top - 700, 0.0)  # what would overflow
+    norms = (np.exp(piece() - scaled_down) for piece in neurons.log_norms)
+    if neurons.rows <= FEW:
+        return Profile.of(np.concatenate(list(norms)))
+    grid = GRIDS["float64"]
+    return profile_of([reduce(_both, (Histogram.of_bits(grid, each.view(np.uint64)) for each in norms))])
 
 
-def group_norms(neurons: Sequence[NeuronSums]) -> Profile:
-    r"""The profile of $\|w_i\|_2$ over neurons (rows, filters): its indices are the structured ones, Definition 17."""
-    logs = np.concatenate([log_lq_norm(each, 2) for each in neurons])
-    return Profile.of(np.exp(logs - max(float(logs.max()) - 700, 0.0)))  # what would overflow is scaled down
+def _both(one: Histogram, other: Histogram) -> Histogram:
+    return Histogram.merged([one, other])
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,26 +116,30 @@ class Measure:
     std: float = np.nan
     mean_abs: float = np.nan
     max_abs: float = np.nan
-    profile: Profile | None = None
+    kept: Held[Profile | None] | Shelved[Profile | None] = field(default=Held(None), repr=False)
     indices: Table = field(default_factory=dict)
     structured: Table = field(default_factory=dict)
     neurons_summary: dict[str, dict[str, float]] = field(default_factory=dict)
     null: Table = field(default_factory=dict)
     flags: tuple[str, ...] = ("no weight is finite",)
 
+    @property
+    def profile(self) -> Profile | None:
+        """The profile of all the weights, read anew by each call; None when no weight is finite."""
+        return self.kept()
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data under the names of the JSON."""
-        return {name: value for name, value in vars(self).items() if name != "profile"}
+        return {name: value for name, value in vars(self).items() if name != "kept"}
 
 
-def measure(histograms: Sequence[Histogram], neurons: Sequence[NeuronSums], qs: Sequence[float] = QS) -> Measure:
+def measure(histograms: Sequence[Histogram], neurons: NeuronTable, qs: Sequence[float] = QS) -> Measure:
     """Measure the weights of some histograms as one vector, and their neurons one by one."""
-    # copies that share the arrays: what they cache on the way goes with them, or a large model would keep it all
-    histograms, neurons = [replace(h) for h in histograms], [replace(n) for n in neurons]
-    qs, finite = tuple(qs), [h for h in histograms if h.d]
-    nonfinite, count = sum(h.nonfinite for h in histograms), sum(len(each.sums) for each in neurons)
+    # copies that share the arrays: what they cache on the way goes with them
+    qs, finite = tuple(qs), [replace(h) for h in histograms if h.d]
+    nonfinite = sum(h.nonfinite for h in histograms)
     if not finite:
-        return Measure(nonfinite, nonfinite, count)
+        return Measure(nonfinite, nonfinite, neurons.rows)
     profile, (values, spreads, counts) = profile_of(finite), signed_moments(finite)
     mean, std = mean_and_std(values, spreads, counts)
     top = float(profile.magnitudes[-1])
@@ -142,11 +151,11 @@ def measure(histograms: Sequence[Histogram], neurons: Sequence[NeuronSums], qs: 
         std=std,
         mean_abs=float(np.sum(counts * (np.abs(values) / (top or 1.0)))) / profile.d * top,
         max_abs=top,
-        neurons=count,
-        profile=replace(profile),
+        neurons=neurons.rows,
+        kept=Held(profile),
         indices=profile_indices(profile, qs) | {"kurtosis": indices.kurtosis(values, counts, spreads)},
         structured=profile_indices(group_norms(neurons), qs),
-        neurons_summary={label: summary(each) for label, each in neuron_indices(neurons, qs)},
+        neurons_summary={label: summary(column) for label, column in neurons.columns.items()},
         null=gaussian_indices(profile.d, qs),
         flags=tuple(_flags(profile, nonfinite, neurons)),
     )
@@ -162,15 +171,14 @@ def mean_and_std(values: np.ndarray, spreads: np.ndarray, counts: np.ndarray) ->
     return mean * unit, float(np.sqrt(variance)) * unit
 
 
-def _flags(profile: Profile, nonfinite: int, neurons: Sequence[NeuronSums]) -> Iterator[str]:
+def _flags(profile: Profile, nonfinite: int, neurons: NeuronTable) -> Iterator[str]:
     """What is suspicious: entries that are not finite, nothing but zeros, zero neurons, one weight above all."""
     if nonfinite:
         yield f"{nonfinite} weights are NaN or infinite and left out"
     if profile.nonzero == 0:
         yield "all weights are zero"
         return
-    dead, total = sum(int(np.sum(each.nonzero == 0)) for each in neurons), sum(len(each.sums) for each in neurons)
-    if dead:
-        yield f"{dead} of {total} neurons have no weight but zeros"
+    if neurons.dead:
+        yield f"{neurons.dead} of {neurons.rows} neurons have no weight but zeros"
     if profile.nonzero > 100 and indices.effective_number(profile, 2, np.inf) < 2:
         yield f"one weight of magnitude {profile.magnitudes[-1]:.4g} has more than half of the sum of squares"

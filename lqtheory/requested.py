@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from . import indices
-from .bounds.vector import bracket
-from .measure import ERRORS, QS, profile_indices, summary
+from .measure import ERRORS, QS, profile_indices
+from .neuron_table import summary
 from .profile import Profile
+from .shelf import Held
 
 Rows = Float64[np.ndarray, " neurons fan_in"]
 
@@ -37,17 +38,19 @@ def barsbey_tail_index(rows: Rows, profile: Profile, seed: int) -> float:
 
 def neuron_gini(rows: Rows, profile: Profile, seed: int) -> dict[str, float]:
     """How the Gini index of single neurons is spread."""
-    return summary(np.array([indices.gini(Profile.of(row)) for row in rows]))
+    return _spread([indices.gini(Profile.of(row)) for row in rows])
 
 
 def neuron_weights_needed(rows: Rows, profile: Profile, seed: int) -> dict[str, dict[str, float]]:
     """How many weights single neurons need for each relative error of `ERRORS`."""
     neurons = [Profile.of(row) for row in rows]
-    return {f"{eps:g}": summary(np.array([float(indices.weights_needed(n, eps)) for n in neurons])) for eps in ERRORS}
+    return {f"{eps:g}": _spread([float(indices.weights_needed(n, eps)) for n in neurons]) for eps in ERRORS}
 
 
 def weights_bracket(rows: Rows, profile: Profile, seed: int) -> dict[str, dict[str, float]]:
     """The tensor's exact k*(eps) between the bounds that only its quasi-norms give, Theorem 4."""
+    from .bounds.vector import bracket  # whose package takes long to import
+
     return {
         f"{eps:g}": {"lower": lower.value, "exact": indices.weights_needed(profile, eps), "upper": upper.value}
         for eps in ERRORS
@@ -58,6 +61,10 @@ def weights_bracket(rows: Rows, profile: Profile, seed: int) -> dict[str, dict[s
 def input_groups(rows: Rows, profile: Profile, seed: int) -> dict[str, Any]:
     """The structured indices of the norms of the columns: input channels and positions, Definition 17."""
     return profile_indices(Profile.of(np.linalg.norm(rows, axis=0)), QS)
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return summary((Held(np.array(values)),))
 
 
 REQUESTED: dict[str, Callable[[Rows, Profile, int], Any]] = {

@@ -120,7 +120,7 @@ def _cells(measure: Measure, q: str) -> list[str]:
 
 
 def _spread(each: TensorMeasure, q: str) -> list[str]:
-    fan_in, rows = each.scan.neurons.d, each.measure.neurons_summary
+    fan_in, rows = each.tensor.layout.fan_in, each.measure.neurons_summary
     if not rows:
         return ["-"] * 7
     share, pq = rows[f"effective_number[{q}]"], rows[f"pq_index[{q},1]"]

@@ -11,7 +11,7 @@ from .checkpoint import Layout
 from .checkpoint.tensor import decode
 from .histogram import GRIDS, Histogram
 from .neuron_sums import NeuronSums
-from .scan import Scan, merged
+from .tally import Scan, merged
 
 
 class TorchTally:

@@ -9,7 +9,8 @@ from lqtheory.checkpoint import Layout, WeightTensor
 from lqtheory.checkpoint.tensor import decode
 from lqtheory.histogram import GRIDS, Histogram
 from lqtheory.kernels import QUARTERS
-from lqtheory.scan import _split_denormals, scan
+from lqtheory.scan import scan
+from lqtheory.tally import _split_denormals, merged
 from lqtheory.torch_tally import TorchTally
 
 LAYOUTS = [
@@ -125,3 +126,35 @@ def test_cuda_agrees_with_the_cpu(dtype, tolerance):
         pytest.skip("no CUDA device")
     bits = patterns(GRIDS[dtype].bits, 6300, 10)
     check_torch_tally(bits, dtype, LAYOUTS[0], "cuda", tolerance["mpmath"])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.kind)
+@pytest.mark.parametrize(("rows", "weights"), [(1, 10**6), (7, 10**6), (10**6, 500), (10**6, 6300)])
+def test_a_tensor_scanned_in_blocks_of_rows(layout, rows, weights, monkeypatch):
+    """Whatever the blocks, and whatever part is scanned first: the same rows, one after the other."""
+    monkeypatch.setattr(scanning, "ROWS", rows)
+    monkeypatch.setattr(scanning, "WEIGHTS", weights)
+    bits = patterns(32, 6300, 8)
+    tensor = tensor_of(bits, "float32", layout)
+    whole, found = scan(tensor, EXPONENTS), {}
+    for part in (range(2001), range(2001, 6300)):
+        for row, each in scanning.scan_blocks(tensor, EXPONENTS, part):
+            found[row] = found[row] + each if row in found else each
+            assert len(each.neurons.sums) <= max(rows, layout.neurons if layout.outer > 1 else 1)
+    assert np.concatenate([found[row].neurons.sums for row in sorted(found)]) == pytest.approx(
+        whole.neurons.sums, rel=1e-12
+    )
+    assert sorted(found) == list(np.cumsum([0] + [len(found[row].neurons.sums) for row in sorted(found)])[:-1])
+    for one, other in zip(
+        merged([h for each in found.values() for h in each.histograms]), whole.histograms, strict=True
+    ):
+        for name in ("key", "count", "rest", "rest_squared"):
+            assert np.array_equal(getattr(one, name), getattr(other, name))
+        assert (one.zeros, one.nonfinite) == (other.zeros, other.nonfinite)
+
+
+def test_blocks_are_tensors_of_their_own():
+    bits, layout = patterns(32, 6300, 8), LAYOUTS[2]
+    tensor = tensor_of(bits, "float32", layout)
+    rows = np.concatenate([block.layout.as_rows(block.bits()) for _, block in tensor.blocks(10, 10**6)])
+    assert np.array_equal(rows, layout.as_rows(bits))

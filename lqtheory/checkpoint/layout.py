@@ -1,5 +1,6 @@
 """Which weights of a stored tensor belong to one neuron."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -39,6 +40,19 @@ class Layout:
         """The same entries with shape (rows, fan_in); a view when outer is 1, a copy otherwise."""
         stored = array.reshape(self.batch, self.outer, self.neurons, self.inner)
         return stored.transpose(0, 2, 1, 3).reshape(self.rows, self.fan_in)
+
+    def blocks(self, rows: int, weights: int) -> Iterator["Layout"]:
+        """The layouts of consecutive pieces of whole neurons, with at most so many rows and weights where that can be.
+
+        >>> [block.rows for block in by_rows((7, 10), "linear").blocks(100, 30)]
+        [3, 3, 1]
+        """
+        unit = replace(self, batch=1) if self.outer > 1 else replace(self, batch=1, neurons=1)
+        units = self.rows // unit.rows
+        step = max(min(rows // unit.rows, weights // max(unit.rows * unit.fan_in, 1)), 1)
+        for first in range(0, units, step):
+            size = min(step, units - first)
+            yield replace(unit, batch=size) if self.outer > 1 else replace(unit, neurons=size)
 
     def guessed(self) -> "Layout":
         """The same layout, marked as a guess."""

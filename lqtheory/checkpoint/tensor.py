@@ -1,8 +1,9 @@
 """One stored tensor: its bits as they lie in the file, its values as float64."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -71,10 +72,19 @@ class WeightTensor:
 
         From files that allow it, it reads just the range, into memory that its next call uses again.
         """
-        if self.ranges is not None:
-            return self.ranges()
-        bits = self.bits()
-        return nullcontext(lambda start, stop: bits[start:stop])
+        return (self.ranges or _ranges_of(self.bits()))()
+
+    def blocks(self, rows: int, weights: int) -> Iterator[tuple[int, "WeightTensor"]]:
+        """Consecutive pieces of whole neurons as tensors of their own, each with the flat position where it begins.
+
+        Each has at most so many rows and weights, where that can be. What cannot be read by ranges is read once.
+        """
+        ranges, first = self.ranges or _ranges_of(self.bits()), 0
+        for layout in self.layout.blocks(rows, weights):
+            shape, shifted = (layout.rows, layout.fan_in), partial(_shifted, ranges, first)
+            bits = partial(_whole, shifted, prod(shape))
+            yield first, replace(self, shape=shape, layout=layout, read_bits=bits, ranges=shifted)
+            first += prod(shape)
 
     def bits(self) -> UInt[np.ndarray, " n"]:
         """The entries in C order as unsigned integers of the stored width: mapped file pages where possible.
@@ -89,6 +99,22 @@ class WeightTensor:
 
     def __repr__(self) -> str:
         return f"WeightTensor({self.name!r}, shape={self.shape}, dtype={self.dtype}, {self.layout.kind})"
+
+
+def _ranges_of(bits: UInt[np.ndarray, " n"]) -> Ranges:
+    return lambda: nullcontext(lambda start, stop: bits[start:stop])
+
+
+@contextmanager
+def _shifted(ranges: Ranges, first: int) -> Iterator[Reader]:
+    """The reader of what begins at the position `first` of another."""
+    with ranges() as read:
+        yield lambda start, stop: read(first + start, first + stop)
+
+
+def _whole(ranges: Ranges, size: int) -> UInt[np.ndarray, " n"]:
+    with ranges() as read:
+        return read(0, size)
 
 
 def decode(bits: UInt[np.ndarray, " n"], dtype: str) -> Float64[np.ndarray, " n"]:

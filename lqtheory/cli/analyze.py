@@ -1,6 +1,8 @@
 """`lqtheory analyze`: how compressible is a network, and where?"""
 
 import sys
+from collections import deque
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -19,23 +21,26 @@ def analyze(
 ) -> None:
     """Measure SOURCE: a checkpoint file, a folder, or org/name[@rev] of the Hugging Face hub."""
     from .. import distributed
-    from ..analysis import analysis_of, check_exponents, workers_on
+    from ..analysis import analysis_of, analyze as alone, workers_on
+    from ..assembly import Plan
     from ..checkpoint import read
     from ..measure import QS
-    from ..scan import scan_or_error
+    from ..scan import unwatched
+    from ..shelf import Shelf
     from ..terminal import analysis_table, markdown
 
-    qs = check_exponents(options["qs"] or QS)
+    plan = Plan.of(options["qs"] or QS, extra, seed)
     checkpoint = read(source, include=options["include"], exclude=options["exclude"])
-    exponents, workers = (*qs, 1.0, 2.0), workers_on(device)
-    with progress(sum(tensor.parameters for tensor in checkpoint.tensors)) as watch:
-        if distributed.started():
-            scans = distributed.scan_all(checkpoint.tensors, exponents, workers, watch)
+    first, share = distributed.rank() == 0, sum(t.parameters for t in checkpoint.tensors) // distributed.ranks()
+    with progress(share) if first else nullcontext(unwatched) as watch:
+        if distributed.ranks() > 1:
+            found = distributed.measured(checkpoint.tensors, plan, workers_on(device), Shelf(), watch)
+            if not first:  # the first rank prints
+                deque(found)
+                return
+            result = analysis_of(checkpoint, found, plan)
         else:
-            scans = [scan_or_error(tensor, exponents, None, workers, watch) for tensor in checkpoint.tensors]
-    if scans is None:  # the first rank prints
-        return
-    result = analysis_of(checkpoint, scans, qs, extra, seed)
+            result = alone(checkpoint, plan.qs, index=extra, device=device, seed=seed, watch=watch)
     texts = {
         "table": lambda: analysis_table(result, scope),
         "json": lambda: result.to_json(neurons=scope == "neuron"),
