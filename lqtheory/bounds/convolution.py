@@ -15,6 +15,7 @@ from .._checks import check_count, check_finite
 from .operators import largest_eigenvalue
 from .rounding import EPS, up
 
+CHUNK = 2**15  # entries of the symbol at a time: what stays near the processor
 FREQUENCIES = 32  # per axis: with a kernel of 3 the factor of Theorem 11 is 1.0048 per axis
 
 
@@ -123,23 +124,24 @@ def _block_norm(kernel: Float64[np.ndarray, "out in_ *size"], frequencies: int) 
     kernel = kernel / scale
     size = kernel.shape[2:]
     counts = [1 if k == 1 else max(frequencies, 2 * k) for k in size]
-    symbol = _symbol(kernel, counts)
-    symbol = symbol if symbol.shape[1] <= symbol.shape[2] else np.swapaxes(symbol, 1, 2)
-    top = largest_eigenvalue(symbol @ np.conj(np.swapaxes(symbol, 1, 2)))
+    waves, taps = _waves(counts, size), kernel.reshape(-1, prod(size)).T.astype(np.complex128)
+    top = 0.0
+    for part in np.array_split(waves, ceil(len(waves) * len(kernel) * kernel.shape[1] / CHUNK)):
+        symbol = (part @ taps).reshape(-1, *kernel.shape[:2])
+        adjoint = np.conj(np.swapaxes(symbol, 1, 2))
+        top = largest_eigenvalue(symbol @ adjoint if len(kernel) <= kernel.shape[1] else adjoint @ symbol, top)
     # what the symbol (its taps, sines and cosines) and the product have lost
     mass = float(np.sum(np.sqrt(np.sum(np.square(kernel), axis=(0, 1)))))
     mass = up(mass, kernel.size + 8)
-    hidden = (8 * symbol.shape[2] + 4 * prod(size) + 32 * sum(size) + 64) * EPS * mass * mass
+    hidden = (8 * max(kernel.shape[:2]) + 4 * prod(size) + 32 * sum(size) + 64) * EPS * mass * mass
     factor = prod(cos(pi * (k - 1) / (2 * n)) for k, n in zip(size, counts, strict=True))
     spectral = up(scale * up(up(top + hidden, 4) ** 0.5 / factor, 4 * len(size) + 8), 2)
     return min(spectral, up(scale * mass, 2))
 
 
-def _symbol(kernel: Float64[np.ndarray, "out in_ *size"], counts: list[int]) -> Complex128[np.ndarray, "f out in_"]:
-    """The symbol on a grid of frequencies; of the last axis one half, the other being its conjugate."""
-    halves = [*counts[:-1], counts[-1] // 2 + 1]
-    symbol = kernel.astype(np.complex128)
-    for k, n, rows in zip(kernel.shape[2:], counts, halves, strict=True):
-        waves = np.exp(2j * pi * np.outer(np.arange(rows), np.arange(k)) / n)
-        symbol = np.tensordot(symbol, waves, axes=(2, 1))
-    return np.moveaxis(symbol.reshape(*kernel.shape[:2], -1), 2, 0)
+def _waves(counts: list[int], size: tuple[int, ...]) -> Complex128[np.ndarray, "f taps"]:
+    r"""$e^{it\cdot\theta}$ on a grid of frequencies for every tap; of the last axis one half: the other is conjugate."""
+    halves, found = [*counts[:-1], counts[-1] // 2 + 1], np.ones((1, 1), dtype=np.complex128)
+    for k, n, rows in zip(size, counts, halves, strict=True):
+        found = np.kron(found, np.exp(2j * pi * np.outer(np.arange(rows), np.arange(k)) / n))
+    return found

@@ -28,17 +28,22 @@ def spectral_norm(matrix: Float64[np.ndarray, "out in_"]) -> float:
     return min(frobenius, up(scale * up((top + hidden) ** 0.5, 8), 2))
 
 
-def largest_eigenvalue(gram: Inexact[np.ndarray, "*batch m m"]) -> float:
+def largest_eigenvalue(gram: Inexact[np.ndarray, "*batch m m"], known: float = 0.0) -> float:
     r"""The largest $\lambda_{\max}$ of positive semi-definite Hermitian matrices, rounded up, Theorem 10.
+
+    `known` itself where that can be seen to be no less: the largest of many batches then costs little more than their
+    factors.
 
     >>> 3.0 <= largest_eigenvalue(np.diag([1.0, 3.0])) < 3.0 + 1e-9
     True
     """
     size, scale = gram.shape[-1], float(np.max(np.abs(gram)))
     if scale == 0 or not np.isfinite(scale):
-        return scale if scale == 0 else np.inf
+        return known if scale == 0 else np.inf
     gram = gram / scale
     rounding = (4 if np.iscomplexobj(gram) else 1) * size * (size + 8) * EPS
+    if known and dominates(known / scale / (1 + 2 * rounding), gram):
+        return known
     for estimate in (_lanczos, _eigenvalues, _trace):
         level = estimate(gram) * (1 + 2 * rounding)
         if dominates(level, gram):

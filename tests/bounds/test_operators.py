@@ -92,3 +92,11 @@ def test_where_every_estimate_fails_the_bound_is_infinite_and_the_frobenius_norm
     monkeypatch.setattr(operators, "dominates", lambda level, gram: False)
     assert operators.largest_eigenvalue(np.eye(3)) == np.inf
     assert 3**0.5 <= spectral_norm(np.eye(3)) <= 3**0.5 * (1 + 1e-12)
+
+
+def test_what_is_known_already_is_returned_only_when_it_suffices(tolerance):
+    gram = np.stack([np.diag([1.0, 3.0]), np.diag([2.0, 1.0])])
+    assert operators.largest_eigenvalue(gram, 5.0) == 5.0
+    assert 3 <= operators.largest_eigenvalue(gram, 2.999) <= 3 * (1 + tolerance["inequality"])
+    assert operators.largest_eigenvalue(gram, 3.0) >= 3
+    assert operators.largest_eigenvalue(0 * gram, 5.0) == 5.0
