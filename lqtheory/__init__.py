@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .certification import certify as certify
     from .checkpoint import read as read
     from .comparison import compare as compare
-    from .pruning.recipe import prune as prune
+    from .guaranteed import prune as prune
     from .sweep import verify as verify
 
 __version__ = "0.1.0"
@@ -33,7 +33,7 @@ _ON_USE = {
     "analyze": "analysis",
     "certify": "certification",
     "compare": "comparison",
-    "prune": "pruning.recipe",
+    "prune": "guaranteed",
     "read": "checkpoint",
     "verify": "sweep",
 }

@@ -101,6 +101,27 @@ def test_prune_says_which_channels_cannot_be_removed(tmp_path, monkeypatch):
     assert re.search(r"[12] of 5 channels are zeros but stay: the code has their number", said)
 
 
+def test_prune_as_far_as_a_certificate_goes(network):
+    source, data = network
+    arguments = (source, "--data", data, "--method", "magnitude::none")
+    code, said = run(prune, *arguments, "--max-drop", "0.3", "-o", "out")
+    assert code == 0
+    promised = re.match(r"At ([\d.]+) % sparsity, with 95 % confidence, at most 30 % of inputs", said)
+    recipe = json.loads(Path("out/recipe.json").read_text())
+    assert recipe["sparsity"] == recipe["guarantee"]["sparsity"] == float(promised[1]) / 100 > 0
+    assert recipe["held_out"] == data
+    assert f"kept {round(168 * (1 - recipe['sparsity']))} of 168 weights" in said
+    code, said = run(prune, *arguments, "--max-drop", "0.9", "--tier", "C", "-o", "out")
+    assert "at most 90 % of the 120 inputs at hand are lost, by Theorem" in said
+    code, said = run(prune, *arguments, "--max-drop", "0.001", "-o", "out")
+    assert said.startswith("No sparsity of the path is certified")
+    assert "kept 168 of 168 weights" in said
+    for wrong in (("--max-drop", "0.1", "--sparsity", "0.5"), ("--max-drop", "0.1")):
+        code, said = run(prune, *(arguments if "--sparsity" in wrong else (source,)), *wrong)
+        assert code == 2
+        assert "--max-drop takes the place of --sparsity and needs --data" in said
+
+
 def test_verify_appends_records_and_resumes(network):
     source, data = network
     arguments = [source, "--data", data, "--method", "magnitude::none", "--sparsity", "0.5", "-o", "r.jsonl"]

@@ -1,9 +1,10 @@
 """`lqtheory prune`: a checkpoint in, the same checkpoint with zeros out."""
 
+import json
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ from .networks import chosen_device, recipe_of, running
 
 @click.command()
 @running
-@click.option("--sparsity", type=float, default=0.5, show_default=True, help="Share of the weights set to zero.")
+@click.option("--sparsity", type=float, help="Share of the weights set to zero; one half, if nothing is said.")
+@click.option(
+    "--max-drop", type=float, help="Prune as far as at most this share of the inputs is certified to be lost."
+)
+@click.option("--data", help="Held-out labelled inputs for --max-drop, never used to train, calibrate or choose.")
+@click.option("--tier", default="G", show_default=True, help="What certifies --max-drop: G, or A to F for a stack.")
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Of tier G.")
 @click.option("--method", default="magnitude", show_default=True, metavar="SCORE[:BUDGET[:FIT[:EPOCHS]]]")
 @click.option(
     "--pattern",
@@ -27,9 +34,15 @@ from .networks import chosen_device, recipe_of, running
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("pruned"), show_default=True
 )
 def prune(
-    source: Path | None, model: str | None, calibration: str | None, output: Path, sparsity: float, **options: Any
+    source: Path | None,
+    model: str | None,
+    calibration: str | None,
+    output: Path,
+    sparsity: float | None,
+    **options: Any,
 ) -> None:
     """Prune the network in SOURCE and write checkpoint, masks and recipe.json into a folder."""
+    from ..guaranteed import largest
     from ..models import load_data, load_model, stack_names
     from ..pruning.export import write_pruned, write_smaller
     from ..pruning.size import sizes
@@ -37,18 +50,27 @@ def prune(
 
     if source is None:
         raise click.UsageError("prune takes a checkpoint file.")
-    pattern = _pattern(options["pattern"])
+    pattern, max_drop, data = _pattern(options["pattern"]), options["max_drop"], options["data"]
+    if max_drop is not None and (sparsity is not None or data is None):
+        raise click.UsageError("--max-drop takes the place of --sparsity and needs --data.")
     choice = {key: options[key] for key in ("include", "exclude", "steps", "seed")}
-    recipe = recipe_of(options["method"], sparsity=sparsity, pattern=pattern, **choice)
+    recipe = recipe_of(options["method"], sparsity=0.5 if sparsity is None else sparsity, pattern=pattern, **choice)
     device = chosen_device(options["device"])
     network = load_model(model, source).to(device)
     inputs = load_data(calibration).x.to(device) if calibration else None
+    guarantee = None
+    if max_drop is not None:
+        held_out, how = load_data(data), (options["tier"], options["confidence"], device)
+        guarantee = largest(network, held_out, max_drop, recipe, inputs, *how)
+        click.echo(guarantee.summary())
+        recipe = replace(recipe, sparsity=guarantee.sparsity)
     pruned = recipe(network, refit=inputs)
     names = stack_names(source) if model is None else {}
     masks = {names.get(name, name): mask for name, mask in pruned.stored_masks().items()}
     state = {names.get(name, name): value.cpu() for name, value in pruned.model.state_dict().items()}
     about = {
-        **{"method": recipe.describe(), "sparsity": sparsity, "calibration": calibration},
+        **{"method": recipe.describe(), "sparsity": recipe.sparsity, "calibration": calibration},
+        **({"guarantee": json.loads(guarantee.to_json()), "held_out": data} if guarantee else {}),
         **asdict(Provenance(options["seed"], device)),
         "command": shlex.join(["lqtheory", *sys.argv[1:]]),
     }
