@@ -140,7 +140,7 @@ def _block_norm(kernel: Float64[np.ndarray, "out in_ *size"], frequencies: int) 
 
 
 def _waves(counts: list[int], size: tuple[int, ...]) -> Complex128[np.ndarray, "f taps"]:
-    r"""$e^{it\cdot\theta}$ on a grid of frequencies for every tap; of the last axis one half: the other is conjugate."""
+    r"""$e^{it\cdot\theta}$ on a grid of frequencies, for every tap; half of the last axis: the rest is conjugate."""
     halves, found = [*counts[:-1], counts[-1] // 2 + 1], np.ones((1, 1), dtype=np.complex128)
     for k, n, rows in zip(size, counts, halves, strict=True):
         found = np.kron(found, np.exp(2j * pi * np.outer(np.arange(rows), np.arange(k)) / n))
