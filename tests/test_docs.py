@@ -1,8 +1,12 @@
 """Theory and code point at each other: what the code cites is a heading, what the theory names exists."""
 
+import inspect
 import re
+from functools import reduce
 from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 THEORY = "\n".join(path.read_text() for path in sorted((ROOT / "docs" / "theory").glob("*.md")))
@@ -31,3 +35,29 @@ def test_every_function_named_in_the_theory_exists():
             owner, _, cls = module.rpartition(".")
             found = getattr(import_module(owner), cls) if cls[0].isupper() else import_module(module)
             assert hasattr(found, name), dotted
+
+
+def sections() -> list[tuple[str, str]]:
+    """Each theorem with what is written below its heading."""
+    found = re.split(r"^#+ (?=Theorem \d+|[^T])", THEORY, flags=re.MULTILINE)
+    return [(part.partition(" (")[0], part) for part in found if part.startswith("Theorem ")]
+
+
+def named_object(dotted: str):
+    """What a code span of the theory names; AttributeError or ModuleNotFoundError when it names nothing."""
+    parts = f"lqtheory.{dotted.removeprefix('lqtheory.')}".split(".")
+    depth = next(k for k in range(len(parts), 0, -1) if (ROOT / Path(*parts[:k])).with_suffix(".py").exists())
+    return reduce(getattr, parts[depth:], import_module(".".join(parts[:depth])))
+
+
+@pytest.mark.parametrize(("result", "text"), sections(), ids=lambda value: value if len(value) < 20 else "")
+def test_each_theorem_and_its_function_name_each_other_and_its_test_exists(result, text):
+    code = re.findall(r"`((?:lqtheory|bounds|pruning|regularizers)\.[\w.]+)`", text.rpartition("*Code*")[2])
+    assert code, "no function"
+    found = [named_object(dotted) for dotted in code]
+    cited = re.compile(rf"\b{result}\b")
+    assert any(cited.search(inspect.getsource(each)) for each in found), f"{code} do not cite {result}"
+    tests = re.findall(r"`(tests/[\w/]+\.py)`", text)
+    functions = set(re.findall(r"`(test_\w+)`", text))
+    assert tests or functions, "no test"
+    assert all((ROOT / path).exists() for path in tests)

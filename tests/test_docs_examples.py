@@ -5,6 +5,7 @@ import re
 import runpy
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,6 +43,8 @@ def folder(tmp_path, monkeypatch) -> Path:
     save_file(pruned, tmp_path / "pruned.safetensors")
     (tmp_path / "lqtheory-demo").mkdir()
     shutil.copy(ROOT / "analysis" / "results" / "demo.jsonl", tmp_path / "lqtheory-demo" / "records.jsonl")
+    for path in (ROOT / "lqtheory" / "data").glob("demo*"):
+        shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -69,16 +72,18 @@ def test_sessions_print_what_they_show(page, folder):
 
 
 @pytest.mark.parametrize("page", named([page for page in PAGES if blocks(page, "console")]))
-def test_commands_run(page, folder):
-    for body in blocks(page, "console"):
-        for line in body.splitlines():
-            words = shlex.split(line.removeprefix("$ "))
-            if words[0] == "pip":
-                continue
-            assert words[0] == "lqtheory"
-            arguments = ["demo", "--help"] if words[1] == "demo" else words[1:]  # the demo has tests of its own
-            done = CliRunner().invoke(main, arguments)
-            assert done.exit_code == 0, f"{line}: {done.output}"
+def test_commands_run_and_print_what_is_shown(page, folder, monkeypatch):
+    for part in "".join(blocks(page, "console")).removeprefix("$ ").split("\n$ "):
+        line, _, shown = part.partition("\n")
+        words = shlex.split(line)
+        if words[0] in ("pip", "eval"):
+            continue
+        assert words[0] == "lqtheory"
+        arguments = ["demo", "--help"] if words[1] == "demo" else words[1:]  # the demo has tests of its own
+        monkeypatch.setattr(sys, "argv", ["lqtheory", *arguments])
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, f"{line}: {done.output}"
+        assert done.stdout.split() == shown.split() or not shown.strip(), line
 
 
 def test_links_lead_somewhere():
