@@ -231,13 +231,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=default, help="folder of the four gzipped IDX files")
     parser.add_argument("--networks", type=Path, default=ROOT / "build" / "zoo", help="folder of the networks")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rank", type=int, default=0, help="do every RANKS-th network, from this one on")
+    parser.add_argument("--ranks", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     arguments.networks.mkdir(parents=True, exist_ok=True)
     x, y = images(arguments.data, "train", arguments.device)
     zoo = Zoo(*images(arguments.data, "t10k", arguments.device), x[TRAINED_ON : TRAINED_ON + CALIBRATION])
-    for setting in settings():
+    for setting in list(settings())[arguments.rank :: arguments.ranks]:
         if setting.name in read_lines(RESULTS):
             continue
         network, seconds = trained(setting, arguments.networks, x[:TRAINED_ON], y[:TRAINED_ON])
