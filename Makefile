@@ -29,6 +29,7 @@ check: $(READY)
 
 figures: $(READY)
 	$(BIN)/python analysis/figures.py
+	$(BIN)/python analysis/tables.py
 
 docs: $(READY)
 	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build

@@ -1,0 +1,137 @@
+"""Write the tables of the documentation again from the records under analysis/results, each under its own heading row.
+
+`make figures` does it with the figures; a test compares, and looks for the sentences of FACTS, whose numbers also come
+from records. What is asked of a record is in the functions below, what is only chosen and rounded in `series.py`.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from statistics import median
+
+import series
+
+from lqtheory import Profile, effective_number, records
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+Rows = list[list[str]]
+
+
+def of(name: str) -> list[records.Record]:
+    """The records of one file."""
+    return records.read(series.RESULTS / name)
+
+
+def cells(row: Mapping[str, float], keys: Iterable[str], form: str) -> list[str]:
+    """The numbers of a row, a dash where there is none."""
+    return [format(row[key], form) if key in row else "-" for key in keys]
+
+
+def how_far_from_the_truth() -> Rows:
+    tiers, found = ("A", "B", "C", "C weighted", "D", "H"), series.by_network(of("train_certified.jsonl"))
+    order = ("wanda by neuron", "magnitude by neuron", "keep rule", "magnitude by network")
+    rows = [["network", "test accuracy", "pruned by", *tiers]]
+    for network in dict.fromkeys(r.setting["network"] for r in found):
+        mine = series.medians(series.tightness(series.where(found, network=network), "method"))
+        accuracy = series.where(found, network=network, quantity="output_error")[0].setting["dense_accuracy"]
+        rows += [[network, f"{accuracy:.1%}", method, *cells(mine[method], tiers, ".3g")] for method in order]
+    return rows
+
+
+def sparsities_by_one_error() -> Rows:
+    tiers = ("B", "C", "C weighted", "D", "D uniform", "F", "measured")
+    found = series.certified(series.by_network(of("train_certified.jsonl")), "one error for every neuron")
+    return [["network", *tiers], *([network, *cells(row, tiers, ".1%")] for network, row in found.items())]
+
+
+def sparsities_by_one_threshold() -> Rows:
+    tiers, found = ("B", "C", "C weighted", "D", "D uniform", "F", "measured"), of("train_certified.jsonl")
+    sample = series.certified(series.by_network(found), "magnitude by network")
+    population = {r.setting["network"]: r for r in series.where(found, quantity="sparsity at harm") if r.tier == "G"}
+    rows = [["network", *tiers, "G, the other 8,000 images", "measured there", "by net drop"]]
+    for network, row in sample.items():
+        g = population[network]
+        others = (g.bound, g.measured, g.setting["largest_by_drop"])
+        rows.append([network, *cells(row, tiers, ".1%"), *(f"{value:.1%}" for value in others)])
+    return rows
+
+
+def regions() -> Rows:
+    rows = [["pruned by", "radius", "certified", "not refuted"]]
+    for r in sorted(series.where(of("train_certified.jsonl"), quantity="agreement"), key=lambda r: r.setting["radius"]):
+        radius = f"{round(255 * r.setting['radius'])}/255"
+        rows.append([r.setting["method"], radius, f"{r.bound:.0%}", f"{r.measured:.0%}"])
+    return rows
+
+
+def resnet20() -> Rows:
+    found = series.ideas(of("resnet_bound.jsonl"))
+    shares = ("2%", "10%", "30%", "50%")
+    return [["", *shares], *([idea, *(power(row[share]) for share in shares)] for idea, row in found.items())]
+
+
+def power(value: float) -> str:
+    """Two digits and a power of ten."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa} x 10^{int(exponent)}"
+
+
+TABLES: Mapping[str, tuple[Callable[[], Rows], ...]] = {
+    "experiments_bounds.md": (
+        how_far_from_the_truth,
+        sparsities_by_one_threshold,
+        sparsities_by_one_error,
+        regions,
+    ),
+    "experiments_resnet.md": (resnet20,),
+}
+
+
+def markdown(rows: Rows) -> str:
+    """A table as it stands on a page."""
+    head, *body = (f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body]) + "\n"
+
+
+def rewritten(text: str, table: str) -> str:
+    """The text with this table in the place of the one that has its heading row; ValueError without one."""
+    head = table.partition("\n")[0]
+    old = re.search(rf"^{re.escape(head)}\n(\|.*\n)+", text, flags=re.MULTILINE)
+    if old is None:
+        raise ValueError(f"a page must have a table with the headings {head!r}.")
+    return text[: old.start()] + table + text[old.end() :]
+
+
+def main() -> None:
+    for name, tables in TABLES.items():
+        text = (DOCS / name).read_text()
+        for rows in tables:
+            text = rewritten(text, markdown(rows()))
+        (DOCS / name).write_text(text)
+
+
+def facts() -> list[tuple[str, str]]:
+    """Sentences of a page whose numbers come from records."""
+    demo, certified, resnet = of("demo.jsonl"), of("train_certified.jsonl"), series.ideas(of("resnet_bound.jsonl"))
+    by_neuron = series.tightness(series.where(certified, method="magnitude by neuron"), "network")
+    plain = median(by_neuron["two hidden layers, plain"]["C"])
+    layered = series.medians(by_neuron)
+    trained = max(row["C"] for name, row in layered.items() if "plain" not in name)
+    tier_c = median(resnet["norms layer by layer (tier C)"].values())
+    noise = Profile.gaussian(1_000_000)
+    counts = f"{effective_number(noise, 0.5, 1) / noise.d:.0%}".replace("%", " %")
+    weights, samples = {r.setting["weights"] for r in demo}, {r.setting["samples"] for r in demo}
+    return [
+        ("faq.md", f"My network has N/d = {counts}"),
+        ("which-index.md", f"is N/d = {counts} compressible?"),
+        ("faq.md", f"about 10^{round(math.log10(tier_c))} times the truth for a ResNet-20"),
+        ("quickstart.md", f"runs every pruned network on {samples.pop():,} images"),
+        ("experiments.md", f"cost {weights.pop():,} weights"),
+        ("experiments_bounds.md", f"Tier C is within {-(-trained * 10 // 1) / 10:.1f} times the truth"),
+        ("experiments_bounds.md", f"of the plainly trained network it is {'ten' if 9.5 < plain < 14 else plain} times"),
+    ]
+
+
+if __name__ == "__main__":
+    main()
