@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
 from . import indices
 from .measure import ERRORS, QS, profile_indices
@@ -12,12 +12,34 @@ from .neuron_table import summary
 from .profile import Profile
 from .shelf import Held
 
+SVD = 256  # the singular values of smaller matrices cost nothing
+
 Rows = Float64[np.ndarray, " neurons fan_in"]
 
 
 def stable_rank(rows: Rows, profile: Profile, seed: int) -> float:
-    """`lqtheory.indices.stable_rank` of the tensor as a matrix of neurons."""
-    return indices.stable_rank(rows)
+    r"""`lqtheory.indices.stable_rank` of the tensor as a matrix of neurons; of a large one to nine digits.
+
+    Lanczos in float32 gives v with $W^T W v \approx \lambda v$, one more step in float64 gives $\|W\|_2^2$: the error
+    of the Rayleigh quotient is the square of the error of v. It stays below, so that the index is rather too large.
+    """
+    if min(rows.shape) <= SVD or not profile.nonzero:
+        return indices.stable_rank(rows)
+    w = rows / np.max(np.abs(rows))
+    u = w @ _top_singular_vector(w.astype(np.float32), seed)
+    v = w.T @ u
+    u = w @ (v / np.linalg.norm(v))
+    return float(np.vdot(w, w) / np.vdot(u, u))
+
+
+def _top_singular_vector(w: Float32[np.ndarray, " neurons fan_in"], seed: int) -> Float64[np.ndarray, " fan_in"]:
+    from scipy.sparse.linalg import LinearOperator, eigsh  # takes long to import
+
+    start = np.random.default_rng(seed).standard_normal(w.shape[1]).astype(np.float32)
+    square = LinearOperator((w.shape[1],) * 2, matvec=lambda v: w.T @ (w @ v.ravel()), dtype=np.float32)
+    # 100 steps reach the edge of a noise matrix of 4096 neurons, the slowest case, without a restart
+    _, vectors = eigsh(square, k=1, v0=start, ncv=min(100, w.shape[1]), tol=1e-4)
+    return vectors[:, 0].astype(np.float64)
 
 
 def nm_pattern(rows: Rows, profile: Profile, seed: int) -> int:

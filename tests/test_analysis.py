@@ -185,6 +185,19 @@ def test_requested_indices():
         analyze({"w": w}, index=["no_such_index"])
 
 
+@pytest.mark.parametrize("shape", [(300, 500), (500, 300), (20, 30, 4, 4)])
+@pytest.mark.parametrize("scale", [1.0, 1e-30])
+def test_the_stable_rank_of_large_matrices(shape, scale, tolerance):
+    torch.manual_seed(4)
+    w = torch.randn(shape, dtype=torch.float64) * scale
+    w[0] *= 3  # a neuron that sticks out of the noise
+    found = analyze({"w": w}, index=["stable_rank"]).tensors[0].measure.indices["stable_rank"]
+    exact = indices.stable_rank(w.reshape(len(w), -1).numpy())
+    assert found == pytest.approx(exact, rel=tolerance["mpmath"])
+    equal = torch.eye(400)
+    assert analyze({"w": equal}, index=["stable_rank"]).tensors[0].measure.indices["stable_rank"] == pytest.approx(400)
+
+
 def test_frames_have_a_row_per_tensor_or_neuron():
     result = analyze({"a.weight": torch.randn(4, 5), "b.weight": torch.randn(3, 4)})
     assert list(result.to_pandas()["name"]) == ["a.weight", "b.weight"]

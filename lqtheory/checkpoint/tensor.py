@@ -25,7 +25,7 @@ class Stored:
 
     `bits` reads it when called; it is None, and `obstacle` says why, when the entries cannot be read as floating
     numbers. `layout` and `role` are set when the class of the module is known. Tensors with the same `identity`
-    are one tensor under several names.
+    are one tensor under several names. `address` is where the entries lie in memory in C order, if they do.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Stored:
     layout: Layout | None = None
     role: str = ""
     ranges: Ranges | None = None
+    address: int = 0
 
     @property
     def parameters(self) -> int:

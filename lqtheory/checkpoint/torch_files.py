@@ -3,16 +3,18 @@
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .errors import CheckpointError, in_short
+from .safetensors_files import range_reader
 from .state_dicts import state_dict_tensors
-from .tensor import Stored
+from .tensor import BYTES, Stored
 
 _ADVICE = "save its state dict where it was made, torch.save(model.state_dict(), path), and read that"
 
@@ -28,7 +30,31 @@ def read_torch(path: Path) -> tuple[list[Stored], list[str]]:
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__} instead of a state dict.")
     stored, notes = state_dict_tensors(content, str(path))
-    return [replace(entry, file=str(path)) for entry in stored], notes
+    mappings = list(_mappings(path)) if zipped else []
+    return [_by_ranges(replace(entry, file=str(path)), path, mappings) for entry in stored], notes
+
+
+def _mappings(path: Path) -> Iterator[tuple[range, int]]:
+    """Where pages of the file are mapped: addresses, and what makes a place in the file of an address. Linux only."""
+    try:
+        lines, real = Path("/proc/self/maps").read_text().splitlines(), str(path.resolve())
+    except (OSError, UnicodeDecodeError):
+        return
+    for line in lines:
+        addresses, _, offset, _, _, *name = line.split(maxsplit=5)
+        if name == [real]:
+            start, stop = (int(address, 16) for address in addresses.split("-"))
+            yield range(start, stop), int(offset, 16) - start
+
+
+def _by_ranges(entry: Stored, path: Path, mappings: list[tuple[range, int]]) -> Stored:
+    """The same, read from the file: mapped pages would count as memory until the whole tensor was seen."""
+    size = entry.parameters * BYTES.get(entry.dtype, 0)
+    for addresses, shift in mappings:
+        if entry.bits and size and entry.address in addresses and entry.address + size - 1 in addresses:
+            name, place = entry.key or entry.name, entry.address + shift
+            return replace(entry, ranges=partial(range_reader, path, name, place, BYTES[entry.dtype]))
+    return entry
 
 
 def _load(path: Path, zipped: bool) -> Any:

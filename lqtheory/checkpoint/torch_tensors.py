@@ -25,7 +25,9 @@ def stored_tensor(name: str, tensor: torch.Tensor | np.ndarray, role: str = "", 
     if isinstance(tensor, np.ndarray):
         return Stored(name, shape, dtype, partial(array_bits, tensor), role=role, layout=layout)
     identity = (tensor.device, tensor.data_ptr(), shape, tensor.stride(), dtype) if tensor.numel() else None
-    return Stored(name, shape, dtype, partial(_bits, tensor), identity=identity, role=role, layout=layout)
+    address = tensor.data_ptr() if tensor.is_cpu and tensor.is_contiguous() and not tensor.is_neg() else 0
+    bits = partial(_bits, tensor)
+    return Stored(name, shape, dtype, bits, identity=identity, role=role, layout=layout, address=address)
 
 
 def module_tensors(module: torch.nn.Module) -> list[Stored]:
