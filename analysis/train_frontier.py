@@ -1,8 +1,8 @@
 """What does a certificate cost? Accuracy against certified sparsity of deep networks trained against their bounds.
 
 An MLP with four hidden layers and a CNN with two strided convolutions on Fashion-MNIST, trained with the sum of the
-spectral norms and the smooth l0 penalty of one common strength, or with the logarithm of tier C at 50 % sparsity, from
-strength 0 (plain training) on. Pruned by one magnitude threshold for the whole network; tier D at each input says
+spectral norms and the smooth l0 penalty of one common strength, or with the logarithm of tier C at 50 % sparsity
+(of the weights that the pruning below would drop), from strength 0 (plain training) on. Pruned by one magnitude threshold for the whole network; tier D at each input says
 where the prediction cannot have changed (for the CNN by norms of the graph's nodes, Theorem 31).
 
 Of the strengths that lose at most MOST_LOST on 5,000 training images, the one with the most certified images among
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import nn
-from training import DATA, RESULTS, Penalty, Split, accuracy, fit, mlp, strided_cnn
+from training import DATA, RESULTS, Penalty, Split, accuracy, fit, mlp, row, spread, strided_cnn
 
 from lqtheory import records
 from lqtheory.bounds import Bound, margins, tier_d
@@ -34,7 +34,7 @@ from lqtheory.bounds.trace import trace
 from lqtheory.models import Data
 from lqtheory.pruning.recipe import Recipe
 from lqtheory.records import Provenance, Record
-from lqtheory.regularizers import LogTierC, SpectralNorms, l0, penalised
+from lqtheory.regularizers import LogTierC, SpectralNorms, by_magnitude, l0, penalised, smallest_overall
 from lqtheory.sweep import outcome, stack_of
 from lqtheory.verification import Pair, linears_of
 
@@ -78,7 +78,7 @@ def penalty_of(setting: Setting, net: nn.Sequential, x: torch.Tensor) -> Penalty
         norms = SpectralNorms(net, x)
         return lambda _: setting.strength * (norms() + l0(weights, BETA) / 3000)
     if setting.penalty == "log of tier C":
-        tier = LogTierC(net, x, TARGET)
+        tier = LogTierC(net, x, TARGET, smallest_overall, by_magnitude)
         return lambda batch: setting.strength * tier(batch)
     return None
 
@@ -162,12 +162,29 @@ def work(network: str) -> Iterator[Setting]:
         yield Setting(network, best.penalty, best.strength, seed)
 
 
+def table(found: list[Record]) -> Iterator[str]:
+    """The rows of the docs, on test images: mean, least and most over the seeds."""
+    yield row("network", "penalty", "strength", "seeds", "accuracy", *(f"certified at {s:.0%}" for s in SPARSITIES))
+    yield row(*["---"] * (5 + len(SPARSITIES)))
+    for name in NETWORKS:
+        mine = of(found, network=name, data="test")
+        for penalty, strength in sorted({(r.setting["penalty"], r.setting["strength"]) for r in mine}, key=str):
+            rows = of(mine, penalty=penalty, strength=strength)
+            at = [[r.setting["certified_share"] for r in rows if r.sparsity == sparsity] for sparsity in SPARSITIES]
+            accuracies = [r.setting["accuracy"] for r in rows if r.sparsity == SPARSITIES[0]]
+            yield row(name, penalty, f"{strength:g}", len(accuracies), spread(accuracies), *map(spread, at))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the datasets")
     parser.add_argument("--network", choices=NETWORKS, action="append", help="all of them unless given")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this time")
+    parser.add_argument("--table", action="store_true", help="print what is there")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(*table(records.read(PATH)), sep="\n")
+        return
     torch.set_num_threads(1)
     end, split = time.monotonic() + 60 * arguments.minutes, Split.of(arguments.data / "fashion-mnist")
     for network in arguments.network or NETWORKS:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from training import DATA, RESULTS, Lines, Split, accuracy, fit, lenet5, mlp
+from training import DATA, RESULTS, Lines, Split, accuracy, fit, lenet5, mlp, row, spread
 
 from lqtheory.pruning.recipe import Pruned, Recipe
 from lqtheory.pruning.size import macs
@@ -179,14 +179,47 @@ def work(network: str, lines: Lines) -> Iterator[tuple[Method, int]]:
         yield from ((method, seed) for method in best_strengths(network, lines))
 
 
+def table(lines: Lines) -> Iterator[str]:
+    """The rows of the docs: mean, least and most over the seeds of the strengths that were chosen."""
+    head = (
+        "network",
+        "penalty",
+        "strengths",
+        "accuracy",
+        "compression",
+        "MACs kept",
+        "accuracy then",
+        "without tuning",
+    )
+    yield row(*head)
+    yield row(*["---"] * len(head))
+    for network in NETWORKS:
+        for method in best_strengths(network, lines):
+            settings = [asked(network, method, seed) for seed in SEEDS]
+            mine = [line for line in lines.read() if line["setting"] in settings]
+            given = ", ".join(f"{name} {value:g}" for name, value in method.strengths.items())
+            dense, ratio, macs_kept, then, untuned = (
+                [line[key] for line in mine]
+                for key in ("dense_accuracy", "ratio", "kept_macs", "accuracy", "ratio_untuned")
+            )
+            ratios = [f"{spread(values, '{:.1f}')}" for values in (ratio, untuned)]
+            yield row(
+                network, method.penalty, given, spread(dense), ratios[0], spread(macs_kept), spread(then), ratios[1]
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the datasets")
     parser.add_argument("--network", choices=NETWORKS, action="append", help="all of them unless given")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this time")
+    parser.add_argument("--table", action="store_true", help="print what is there")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     end, lines = time.monotonic() + 60 * arguments.minutes, Lines(RESULTS / "train_l0.jsonl")
+    if arguments.table:
+        print(*table(lines), sep="\n")
+        return
     for network in arguments.network or NETWORKS:
         for method, seed in work(network, lines):
             setting = asked(network, method, seed)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -100,6 +100,21 @@ def accuracy(net: nn.Module, data: Data) -> float:
     with torch.inference_mode():
         answers = torch.cat([net(x).argmax(1) for x in data.x.split(1000)])
     return float((answers == data.y).double().mean())
+
+
+def spread(values: Sequence[float], text: str = "{:.1%}") -> str:
+    """The mean, and the least and the most of several.
+
+    >>> spread([0.5, 0.25, 0.75]), spread([8.0], "{:.1f}")
+    ('50.0% (25.0% to 75.0%)', '8.0')
+    """
+    mean, low, high = (text.format(value) for value in (sum(values) / len(values), min(values), max(values)))
+    return f"{mean} ({low} to {high})" if len(values) > 1 else mean
+
+
+def row(*cells: object) -> str:
+    """A line of a table in Markdown."""
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 @dataclass(frozen=True)

@@ -178,3 +178,19 @@ def test_flow_penalties_are_of_the_pass_just_made_and_make_what_they_name_small(
             net(x)
             sizes.append(measure(x).item())
     assert 0 < sizes[1] < 0.95 * sizes[0]
+
+
+def test_the_ablation_has_the_strength_that_thins_most_and_the_table_its_rows(tmp_path):
+    lines = Lines(tmp_path / "lines.jsonl")
+    keys = ("dense_accuracy", "channels", "kept_macs", "accuracy", "channels_untuned", "weights_untuned")
+    for method in (m for candidates in train_flow.METHODS.values() for m in candidates):
+        kept = 0.5 - method.strength
+        lines.write({**vars(method), "seed": 0}, {**dict.fromkeys(keys, 0.25), "kept": kept}, 0)
+    best = {method.penalty: method.strength for method in train_flow.chosen(lines)}
+    assert best["length"] == best["curvature"] == best["length and curvature"] == 0.1
+    lines.write({**vars(train_flow.Method("curvature", 0.1)), "seed": 0}, {**dict.fromkeys(keys, 0.25), "kept": 1}, 0)
+    lines.write({**vars(train_flow.Method("length", 0.1)), "seed": 0}, {**dict.fromkeys(keys, 0.25), "kept": 0.2}, 0)
+    lines.write({**vars(train_flow.Method("length", 0.1)), "seed": 1}, {**dict.fromkeys(keys, 0.75), "kept": 0.4}, 0)
+    (row,) = [row for row in train_flow.table(lines) if row.startswith("| length |")]
+    assert row.startswith("| length | 0.1 | 50.0% (25.0% to 75.0%) |")
+    assert "| 30.0% (20.0% to 40.0%) |" in row
