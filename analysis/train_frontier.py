@@ -1,9 +1,10 @@
 """What does a certificate cost? Accuracy against certified sparsity of deep networks trained against their bounds.
 
 An MLP with four hidden layers and a CNN with two strided convolutions on Fashion-MNIST, trained with the sum of the
-spectral norms and the smooth l0 penalty of one common strength, or with the logarithm of tier C at 50 % sparsity
-(of the weights that the pruning below would drop), from strength 0 (plain training) on. Pruned by one magnitude threshold for the whole network; tier D at each input says
-where the prediction cannot have changed (for the CNN by norms of the graph's nodes, Theorem 31).
+spectral norms and the smooth l0 penalty of one common strength, or with the logarithm of tier C at 50 % sparsity (of
+what the pruning below would drop), from strength 0 (plain training) on. Pruned by one magnitude threshold for the
+whole network; tier D at each input says where the prediction cannot have changed (for the CNN by norms of the graph's
+nodes, Theorem 31).
 
 Of the strengths that lose at most MOST_LOST on 5,000 training images, the one with the most certified images among
 300 of them is chosen, with the first seed; it and the plain network are trained with two more seeds. Test images are
