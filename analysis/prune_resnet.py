@@ -29,7 +29,7 @@ FILES = {"20": "resnet20-12fca82f.th", "56": "resnet56-4bfd9763.th"}
 Triple = tuple[float, float, float]
 METHODS = {
     "support search": Recipe(fit="support-search"),
-    "support search, tuned": Recipe(fit="support-search", epochs=30, rate=3e-3, jitter=4),
+    "support search, tuned": Recipe(fit="support-search", epochs=15, rate=2e-3, jitter=4),
     "magnitude, least squares": Recipe(),
     "LAMP, least squares": Recipe(score="lamp"),
     "Wanda in global ranking, least squares": Recipe(score="wanda"),

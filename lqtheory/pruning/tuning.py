@@ -13,7 +13,7 @@ from .running import Inputs, batches, evaluating, first_tensor, run
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Vary = Callable[[Inputs, torch.Generator], Inputs]
-BATCH, RATE = 50, 1e-3
+BATCH, RATE = 20, 1e-3
 
 
 def answers(model: nn.Module, inputs: Inputs) -> torch.Tensor:
@@ -83,7 +83,8 @@ def jittered(images: Inputs, generator: torch.Generator, pixels: int) -> torch.T
     moved = torch.randint(2 * pixels + 1, (len(images), 2), generator=generator).tolist()
     turned = torch.where(mirrored.view(-1, 1, 1, 1).to(images.device), images.flip(-1), images)
     padded = functional.pad(turned, [pixels] * 4)
-    return torch.stack([x[:, a : a + height, b : b + width] for x, (a, b) in zip(padded, moved, strict=True)])
+    found = torch.stack([x[:, a : a + height, b : b + width] for x, (a, b) in zip(padded, moved, strict=True)])
+    return found.contiguous(memory_format=torch.channels_last)  # convolutions on a CPU are a fifth faster
 
 
 def taken(inputs: Inputs, chosen: torch.Tensor) -> Inputs:
