@@ -34,10 +34,9 @@ from train_demo import idx, power_step
 
 from lqtheory import records
 from lqtheory.evaluate import LinearStack, Sample, read_stack
-from lqtheory.ladder import RUNGS, Population, Pruned, Regions, by_count, by_error, curve, largest_sparsities
+from lqtheory.ladder import RUNGS, Dense, Population, Regions, by_count, by_error, curve, largest_sparsities
 from lqtheory.pruning import Method, global_ranking, keep_rule_at_total, magnitude, uniform, wanda
 from lqtheory.records import Provenance, Record
-from lqtheory.verification import Dense
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "analysis" / "results" / "train_certified.jsonl"
@@ -118,7 +117,7 @@ def about(setting: Setting) -> dict[str, Any]:
 
 def exact(setting: Setting, stack: LinearStack, sample: Sample) -> Iterator[Record]:
     """All that is asked of one network on a sample."""
-    dense, provenance = Dense.of(stack, sample), Provenance(SEED)
+    dense, provenance = Dense(stack, sample), Provenance(SEED)
     for method in METHODS:
         for record in curve(dense, method, SPARSITIES, provenance, about(setting), TIGHT):
             if record.setting["quantity"] == "output_error":
@@ -134,7 +133,7 @@ def exact(setting: Setting, stack: LinearStack, sample: Sample) -> Iterator[Reco
 
 def statistical(setting: Setting, stack: LinearStack, rest: Sample) -> Iterator[Record]:
     """Tier G, on images that the strengths of the penalties were not chosen on."""
-    whole, rungs = Dense.of(stack, rest), {"G": Population.of(stack, rest)}
+    whole, rungs = Dense(stack, rest), {"G": Population.of(stack, rest)}
     family = by_count(whole, METHODS[-1])
     for record in largest_sparsities(whole, family, "harm", MOST_LOST, Provenance(SEED), about(setting), rungs):
         by_drop = largest_drop(whole, record.measured)
@@ -145,7 +144,7 @@ def largest_drop(whole: Dense, at_least: float) -> float:
     """The largest sparsity, in steps of 1 %, at which the accuracy on the sample falls by at most MOST_LOST."""
     best = at_least
     for sparsity in np.arange(int(at_least * 100) + 1, 100) / 100:
-        pruned = Pruned.of(whole, METHODS[-1].masks(whole.layers, float(sparsity)))
+        pruned = whole.masked(METHODS[-1].masks(whole.layers, float(sparsity)))
         if whole.outcome.accuracy - pruned.outcome.accuracy <= MOST_LOST:
             best = float(sparsity)
     return best

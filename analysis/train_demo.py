@@ -30,7 +30,7 @@ from torch.nn.functional import cross_entropy
 from lqtheory import evaluate, records
 from lqtheory.demo import METHODS, SPARSITIES
 from lqtheory.evaluate import LinearStack, Sample, linear_stack
-from lqtheory.verification import sweep
+from lqtheory.ladder import sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "lqtheory" / "data"

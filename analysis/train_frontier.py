@@ -1,10 +1,9 @@
 """What does a certificate cost? Accuracy against certified sparsity of deep networks trained against their bounds.
 
 An MLP with four hidden layers and a CNN with two strided convolutions on Fashion-MNIST, trained with the sum of the
-spectral norms and the smooth l0 penalty of one common strength, or with the logarithm of tier C at 50 % sparsity (of
-what the pruning below would drop), from strength 0 (plain training) on. Pruned by one magnitude threshold for the
-whole network; tier D at each input says where the prediction cannot have changed (for the CNN by norms of the graph's
-nodes, Theorem 31).
+spectral norms and the smooth l0 penalty of one common strength, or with the logarithm of tier C at 50 % sparsity
+(of the weights that the pruning below would drop), from strength 0 (plain training) on. Pruned by one magnitude threshold for the whole network; tier D at each input says
+where the prediction cannot have changed (for the CNN by norms of the graph's nodes, Theorem 31).
 
 Of the strengths that lose at most MOST_LOST on 5,000 training images, the one with the most certified images among
 300 of them is chosen, with the first seed; it and the plain network are trained with two more seeds. Test images are
@@ -32,12 +31,14 @@ from lqtheory.bounds import Bound, margins, tier_d
 from lqtheory.bounds.accuracy import unchanged
 from lqtheory.bounds.graph import graph_per_input
 from lqtheory.bounds.trace import trace
+from lqtheory.evaluate import Sample
+from lqtheory.ladder import Dense, dense_of
 from lqtheory.models import Data
 from lqtheory.pruning.recipe import Recipe
 from lqtheory.records import Provenance, Record
 from lqtheory.regularizers import LogTierC, SpectralNorms, by_magnitude, l0, penalised, smallest_overall
-from lqtheory.sweep import outcome, stack_of
-from lqtheory.verification import Pair, linears_of
+from lqtheory.sweep import outcome
+from lqtheory.verification import Pair
 
 SEEDS, RATE, BETA = (0, 1, 2), 2e-3, 20.0
 SPARSITIES = (0.5, 0.7, 0.8, 0.9)
@@ -94,9 +95,9 @@ def trained(setting: Setting, train: Data) -> nn.Sequential:
 
 def certified(dense: nn.Module, pruned: nn.Module, x: torch.Tensor) -> tuple[Bool[np.ndarray, " n"], str]:
     """At which inputs the pruned network provably predicts what the dense one does, and by which theorem."""
-    before, after = stack_of(dense), stack_of(pruned)
-    if before is not None and after is not None:
-        found = tier_d(linears_of(before), linears_of(after), x.flatten(1).numpy())
+    whole = dense_of(dense, Sample("test images", x.numpy(), np.zeros(len(x), dtype=np.int64)))
+    if isinstance(whole, Dense):
+        found = tier_d(whole.linears, whole.of_module(pruned).linears, whole.sample.x)
         return found.certified(), found.source
     graph, inputs = trace(dense, x[:1]), x.numpy()
     return unchanged(margins(graph(inputs)), graph_per_input(graph, trace(pruned, x[:1]), inputs)), "Theorem 31"

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from . import records
 from .analysis import analyze
 from .evaluate import LinearStack, Sample, read_sample, read_stack
+from .ladder import scored_layers, sweep
 from .pruning import Method, global_ranking, keep_rule_at_total, magnitude, uniform
 from .pruning.export import write_pruned
 from .records import Provenance, Record
 from .terminal import analysis_table
-from .verification import scored_layers, sweep
 
 SPARSITIES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 KEEP_RULE = Method("keep rule", magnitude, keep_rule_at_total)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int64, Shaped
 from numpy.typing import ArrayLike
 
 from .checkpoint import read
@@ -21,11 +21,17 @@ from .checkpoint import read
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Labelled inputs, one row each, and a name for the records."""
+    """Labelled inputs in the shape that the network takes, and a name for the records."""
 
     name: str
-    x: Float64[np.ndarray, " n inputs"]
+    x: Shaped[np.ndarray, " n *inputs"]
     y: Int64[np.ndarray, " n"]
+
+    def first(self, n: int) -> "Sample":
+        """The first n inputs, or all when there are no more."""
+        if n >= len(self.y):
+            return self
+        return Sample(f"{self.name}, the first {n:,} inputs", self.x[:n], self.y[:n])
 
 
 def read_sample(path: Path) -> Sample:
@@ -50,6 +56,9 @@ class LinearStack:
     names: tuple[str, ...]
     weights: tuple[Float64[np.ndarray, " out fan_in"], ...]
     biases: tuple[Float64[np.ndarray, " out"], ...]
+
+    def __call__(self, x: Float64[np.ndarray, " n inputs"]) -> Float64[np.ndarray, " n classes"]:
+        return outputs(self, x)
 
     def masked(self, masks: Mapping[str, Bool[np.ndarray, " out fan_in"]]) -> "LinearStack":
         """The stack with every weight outside the masks set to zero."""

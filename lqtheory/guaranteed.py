@@ -9,15 +9,17 @@ from torch import nn
 
 from ._checks import check_fraction
 from .certification import Certificate, certify, possible, pruned_at
+from .ladder import RUNGS, Beside
 from .models import Data
 from .pruning.budgets import Budget
 from .pruning.recipe import Recipe, named, prune as plainly
 from .pruning.running import Inputs
 from .pruning.scores import Score
-from .sweep import Bench, stack_of
-from .verification import LADDER, ladder
+from .samples import sample_of
+from .sweep import Bench
 
 STATISTICAL = "G"
+EXACT = {tier: rung for tier, rung in RUNGS.items() if tier != "H"}  # what promises something about the sample
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,21 @@ def promise(
     calibration: Inputs | None = None,
     sparsities: Sequence[float] | None = None,
 ) -> Promise:
-    """The largest sparsity of a path at which a tier of the ladder promises `limit`; for stacks of linear layers.
+    """The largest sparsity of a path at which a tier of the ladder promises `limit`; ValueError where it has none.
 
     Nothing is statistical about it: it holds for the inputs at hand, whatever they were used for before. Without
     `sparsities` the path goes by 5 % as far as every neuron keeps a weight.
     """
-    bound = named(tier, LADDER, "tier")
+    named(tier, EXACT, "tier")
     check_fraction(limit, "limit")
     chosen, bench = recipe or Recipe(fit=None), Bench(model, data, calibration)
-    if bench.stack is None:
-        raise ValueError(f"tier {tier} must have a stack of linear layers with ReLU, got {type(model).__name__}.")
+    beside = Beside.of(model, sample_of(data), [tier], len(data))
+    if not beside.rungs:
+        raise ValueError(f"tier {tier} must have a network that is made for it, got {beside.dense.reason}")
     walked, bounds, source = [], [], ""
     for sparsity in sorted(possible(model, chosen) if sparsities is None else sparsities):
-        stack = stack_of(pruned_at(bench, chosen, sparsity).model)
-        assert stack is not None
-        found = [pair for _, quantity, pair in ladder(bench.stack, stack, {tier: bound}) if quantity == "harm"]
+        pruned = pruned_at(bench, chosen, sparsity).model
+        found = [pair for _, quantity, pair in beside(pruned) if quantity == "harm"]
         if not found:
             raise ValueError(f"tier {tier} holds only where every neuron keeps its largest weights, got {chosen.name}.")
         walked.append(sparsity)
@@ -95,7 +97,7 @@ def largest(
     """The guarantee of the largest sparsity at which at most `max_drop` of the inputs are lost.
 
     Tier G is about the population that `held_out` was drawn from, at a confidence, for any network (Theorem 29); the
-    others are about these very inputs, and certain, for stacks of linear layers. The accuracy falls by no more.
+    others are about these very inputs, and certain, as far as the network has them. The accuracy falls by no more.
     """
     if tier == STATISTICAL:
         return certify(model, held_out, max_drop, confidence, None, recipe, calibration, device)

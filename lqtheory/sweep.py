@@ -12,12 +12,13 @@ from torch import nn
 
 from . import evaluate, records
 from .bounds import harm, harm_rate
-from .evaluate import LinearStack, Sample
+from .evaluate import Sample
+from .ladder.beside import TIERS, Beside
 from .models import Data
 from .pruning.recipe import Pruned, Recipe
 from .pruning.running import Inputs, evaluating, first_tensor
 from .records import Provenance, Record
-from .verification import Dense, Outcome, Pair, ladder
+from .verification import Outcome, Pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,12 +43,17 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """A dense network with the data to judge it on and the calibration inputs; what is dense is computed once."""
+    """A dense network with the data to judge it on and the calibration inputs; what is dense is computed once.
+
+    `tiers` are those of the ladder that are about a sample: the first `inputs` of the data, a thirtieth when not given.
+    """
 
     model: nn.Module
     data: Data
     calibration: Inputs | None = None
     device: str = "cpu"
+    tiers: Sequence[str] = TIERS
+    inputs: int | None = None
 
     @cached_property
     def outcome(self) -> Outcome:
@@ -55,10 +61,10 @@ class Bench:
         return outcome(self.model, self.data, self.device)
 
     @cached_property
-    def stack(self) -> Dense | None:
-        """The dense network as the bounds of stacks take it, when it is one."""
-        stack = stack_of(self.model)
-        return None if stack is None else Dense.of(stack, sample_of(self.data))
+    def beside(self) -> Beside:
+        """The bounds that are set beside every pruned network."""
+        sample = Sample(self.data.name, self.data.x.cpu().numpy(), self.data.y.cpu().numpy().astype(np.int64))
+        return Beside.of(self.model, sample, self.tiers, self.inputs)
 
     def prune(self, recipe: Recipe) -> Pruned:
         """The network pruned by the recipe, re-fitted when the recipe has a fit and there is calibration data."""
@@ -73,42 +79,12 @@ def outcome(model: nn.Module, data: Data, device: str = "cpu") -> Outcome:
     return Outcome(logits, logits.argmax(axis=1) == data.y.numpy())
 
 
-def sample_of(data: Data) -> Sample:
-    """The data in float64, one row each."""
-    return Sample(data.name, data.x.flatten(1).double().numpy(), data.y.numpy().astype(np.int64))
-
-
-def stack_of(model: nn.Module) -> LinearStack | None:
-    """The stack of linear layers with ReLU between them that an nn.Sequential is, or None."""
-    if not isinstance(model, nn.Sequential):
-        return None
-    parts = [part for part in model if not isinstance(part, nn.Flatten | nn.Identity | nn.Dropout)]
-    linears, between = parts[::2], parts[1::2]
-    alternating = all(isinstance(p, nn.Linear) for p in linears) and all(isinstance(p, nn.ReLU) for p in between)
-    if not alternating or len(linears) != len(between) + 1:
-        return None
-    names = [f"{name}.weight" for name, part in model.named_children() if isinstance(part, nn.Linear)]
-    weights = [_weight(part) for part in linears]
-    biases = [_bias(part) for part in linears]
-    return LinearStack(tuple(names), tuple(weights), tuple(biases))
-
-
-def _weight(linear: Any) -> np.ndarray:
-    return linear.weight.detach().to("cpu", torch.float64).numpy()
-
-
-def _bias(linear: Any) -> np.ndarray:
-    if linear.bias is None:
-        return np.zeros(linear.out_features)
-    return linear.bias.detach().to("cpu", torch.float64).numpy()
-
-
 def measured(
     bench: Bench, point: Point, recipe: Recipe, provenance: Provenance, confidence: float = 0.95
 ) -> list[Record]:
-    """All records of a point: the statistical tier for every network, the whole ladder for a stack of linear layers.
+    """All records of a point: the statistical tier for every network, and those of the ladder that the bench has.
 
-    Tier G is about the population that the data are drawn from, the others are about the data.
+    Tier G is about the population that the data are drawn from, the others are about the first inputs.
     """
     pruned = bench.prune(replace(recipe, sparsity=point.sparsity, seed=point.seed))
     before, after = bench.outcome, outcome(pruned.model, bench.data, bench.device)
@@ -130,9 +106,7 @@ def measured(
     limit = harm_rate(lost, len(bench.data), confidence)
     share = {"certified_accuracy": max(before.accuracy - limit.value, 0.0), "confidence": confidence}
     found = [("G", "harm", Pair(limit, lost / len(bench.data), before.accuracy, share))]
-    stack = stack_of(pruned.model)
-    if bench.stack is not None and stack is not None:
-        found += ladder(bench.stack, stack)
+    found += bench.beside(pruned.model)
     about["of"] = len(found)
     own = replace(provenance, seed=point.seed)
     return [pair.record(t, point.sparsity, {**about, "quantity": quantity}, own) for t, quantity, pair in found]
@@ -218,14 +192,17 @@ def verify(
     methods: Mapping[str, Recipe] | None = None,
     calibration: Inputs | None = None,
     name: str | None = None,
+    tiers: Sequence[str] = TIERS,
+    inputs: int | None = None,
     **options: Any,
 ) -> Verification:
-    """Prune `model` by each method at each sparsity, evaluate it on `data`, and set every applicable bound beside it.
+    """Prune `model` by each method at each sparsity, evaluate it on `data`, and set the applicable bounds beside it.
 
-    The model is left alone. Options are those of `sweep`: seeds, path, device, confidence.
+    The model is left alone. `tiers` and `inputs` are those of `Bench`, the options those of `sweep`: seeds, path,
+    device, confidence.
     """
     label = name or type(model).__name__
     device = str(options.get("device", "cpu"))
-    benches = {label: lambda: Bench(model, data, calibration, device)}
+    benches = {label: lambda: Bench(model, data, calibration, device, tiers, inputs)}
     found = sweep(benches, methods or {"magnitude": Recipe(fit=None)}, sparsities, **options)
     return Verification([record for _, point in found for record in point])

@@ -200,6 +200,11 @@ class Skipping(nn.Sequential):
 
 def skipping():
     return Skipping(*fitting())
+
+def convolutional():
+    torch.manual_seed(0)
+    parts = nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 3, 2), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(6, 4)
+    return nn.Sequential(*parts)
 """
 
 
@@ -224,11 +229,8 @@ def test_a_model_and_a_checkpoint_give_what_the_checkpoint_alone_gives(network, 
 @pytest.mark.parametrize(
     ("factory", "sentence"),
     [
-        ("wider", "a checkpoint must fit the model"),
+        ("wider", "a checkpoint must fit the network"),
         ("deeper", "a checkpoint must fit the network"),
-        ("gelu", "got GELU '2'; `lqtheory certify` gives tier G"),
-        ("linear", "must have ReLU between them, got none before '3'"),
-        ("skipping", "one after the other, Skipping does not"),
         ("absent", "cannot be imported"),
     ],
 )
@@ -239,8 +241,56 @@ def test_a_model_that_does_not_fit_is_one_sentence(factories, tmp_path, factory,
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("factory", ["linear", "skipping", "convolutional"])
+def test_networks_that_are_no_stack_are_traced(factories, tmp_path, factory):
+    source = [factories] if factory != "convolutional" else []
+    options = ("--model", f"bound_factories:{factory}", "--sparsity", 0.4, "--max-drop", 0.5)
+    result = run(*source, *options, "--data", write(tmp_path), "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    found = [Record.from_json(line) for line in result.stdout.splitlines()]
+    assert {r.tier for r in found} == {"B", "C", "D", "G"}
+    assert records.violations(found) == 0
+    assert {r.setting["quantity"] for r in found} >= {"output_error", "harm", "sparsity at harm"}
+    table = run(*source, *options, "--data", write(tmp_path))
+    assert "rounding elsewhere" in table.stdout
+    assert run(*source, *options, "--data", write(tmp_path), "--tier", "F").exit_code == 2
+
+
+def test_what_cannot_be_traced_is_bounded_layer_by_layer(factories, tmp_path):
+    options = ("--model", "bound_factories:gelu", "--data", write(tmp_path), "--sparsity", 0.4)
+    result = run(factories, *options, "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    assert "got GELU at 2; the per-layer part of tier C and tier G still work" in result.stderr
+    found = [Record.from_json(line) for line in result.stdout.splitlines()]
+    assert records.violations(found) == 0
+    assert {(r.tier, r.setting.get("layer")) for r in found} == {
+        ("G", None), *((tier, f"{k}.weight") for tier in ("layer C", "layer norms", "layer B") for k in (1, 3)),
+    }  # fmt: skip
+    assert "Output error of each layer" in run(factories, *options).stdout
+    refused = run(factories, *options, "--tier", "C")
+    assert refused.exit_code == 2
+    assert "GELU at 2" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "sentence"),
+    [
+        (np.ones((3, 5)), [0, 1, 2], "got shape [5] in data.npz"),
+        (np.ones((3, 2, 2, 2)), [0, 1, 2], "got shape [2, 2, 2] in data.npz"),
+        (np.ones((3, 6)), [0, 1, 4], "labels must lie in [0, 3], as the network Sequential has 4 outputs"),
+        (np.ones((1, 6)), [0], "at least 2 samples, got 1"),
+        (np.full((3, 6), np.inf), [0, 1, 2], "got 18 NaN or infinite values"),
+    ],
+)
+def test_data_that_does_not_fit_a_model_is_one_sentence(factories, tmp_path, x, y, sentence):
+    result = run(factories, "--model", "bound_factories:gelu", "--data", write(tmp_path, x, y))
+    assert result.exit_code == 2, result.output
+    assert sentence in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
 def test_a_violation_ends_with_exit_code_1(network, tmp_path, monkeypatch):
-    monkeypatch.setattr("lqtheory.ladder.evaluate.output_error", lambda f, g: 1e300)
+    monkeypatch.setattr("lqtheory.evaluate.output_error", lambda f, g: 1e300)
     result = run(network, "--data", write(tmp_path), "--tier", "C", "--sparsity", 0.5, "--format", "json")
     assert result.exit_code == 1
     assert "violated" in result.stderr

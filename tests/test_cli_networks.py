@@ -16,7 +16,6 @@ from lqtheory.cli.certify import certify
 from lqtheory.cli.networks import recipe_of
 from lqtheory.cli.prune import prune
 from lqtheory.cli.verify import verify
-from lqtheory.verification import TIERS
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def test_verify_appends_records_and_resumes(network):
     arguments = [source, "--data", data, "--method", "magnitude::none", "--sparsity", "0.5", "-o", "r.jsonl"]
     code, said = run(verify, *arguments)
     assert code == 0
-    assert "1 pruned networks, 16 bounds, 0 violated." in said
+    assert "1 pruned networks, 7 bounds, 0 violated." in said
     first = records.read(path := Path("r.jsonl"))
     assert run(verify, *arguments, "--sparsity", "0.7")[0] == 0
     assert records.read(path)[: len(first)] == first
@@ -139,7 +138,6 @@ def test_verify_exits_with_1_when_a_bound_is_violated(network, monkeypatch):
 
     honest = evaluate.output_error
     monkeypatch.setattr(evaluate, "output_error", lambda f, g: 1e9 * honest(f, g))
-    assert set(TIERS) == {"A", "B", "C"}
     assert run(verify, network[0], "--data", network[1], "--sparsity", "0.5")[0] == 1
 
 
@@ -160,10 +158,21 @@ def test_certify_prints_the_certificate(network):
         (prune, ["--method", "wanda"], "must have calibration data"),
         (prune, ["--pattern", "4"], "--pattern takes N:M"),
         (verify, ["--data", "nowhere.npz"], "nowhere.npz"),
+        (verify, ["--data", "narrow.npz"], "got shape [8] in narrow.npz"),
+        (verify, ["--data", "labels.npz"], "labels must lie in [0, 2], as the network Sequential has 3 outputs"),
+        (verify, ["--data", "one.npz"], "at least 2 samples, got 1"),
+        (verify, ["--data", "nan.npz"], "got 1 NaN or infinite values"),
+        (verify, ["--data", "data.npz", "--calibration", "narrow.npz"], "got shape [8] in narrow.npz"),
+        (verify, ["--data", "data.npz", "--tier", "Z"], "tiers are A, B"),
         (certify, ["--data", "data.npz", "--limit", "2"], "limit must lie in (0, 1), got limit=2"),
     ],
 )
 def test_errors_are_one_sentence_and_exit_code_2(network, command, arguments, message):
+    x = np.ones((3, 9))
+    np.savez("narrow.npz", x=x[:, :8], y=[0, 1, 2])
+    np.savez("labels.npz", x=x, y=[0, 1, 3])
+    np.savez("one.npz", x=x[:1], y=[0])
+    np.savez("nan.npz", x=np.array([[np.nan, *range(8)], range(9)]), y=[0, 1])
     code, said = run(command, network[0], *arguments)
     assert code == 2
     assert message in said

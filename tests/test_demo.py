@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from lqtheory import demo, evaluate, records
 from lqtheory.evaluate import read_stack
-from lqtheory.verification import TIERS
+from lqtheory.ladder.curves import A_PRIORI
 
 SHIPPED = Path(str(files("lqtheory") / "data"))
 SPARSITIES = (0.5, 0.8)
@@ -39,7 +39,7 @@ def test_demo_writes_everything_and_nothing_else(finished):
 def test_demo_sets_three_tiers_beside_three_quantities_without_a_violation(finished):
     found = records.read(finished[0] / "records.jsonl")
     assert len(found) == 3 * 3 * len(demo.METHODS) * len(SPARSITIES)
-    assert {r.tier for r in found} == set(TIERS)
+    assert {r.tier for r in found} == set(A_PRIORI)
     assert {r.seed for r in found} == {3}
     assert records.violations(found) == 0
     assert f"{len(found)} bounds set beside measurements, 0 violated" in finished[1]

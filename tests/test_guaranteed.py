@@ -10,10 +10,10 @@ import lqtheory as lq
 from lqtheory.bounds import accuracy_drop, margins, tier_c
 from lqtheory.certification import certify
 from lqtheory.guaranteed import Promise, largest, promise, prune
+from lqtheory.ladder import Dense, dense_of
 from lqtheory.models import Data
 from lqtheory.pruning.recipe import Recipe, prune as plainly
-from lqtheory.sweep import Bench, sample_of, stack_of
-from lqtheory.verification import Dense, linears_of
+from lqtheory.samples import sample_of
 
 
 def labelled() -> tuple[nn.Module, Data]:
@@ -64,8 +64,9 @@ def test_a_tier_promises_without_running_the_pruned_network(tier):
 def test_the_promise_of_tier_c_is_its_bound():
     model, data = labelled()
     found = promise(model, data, 0.2, sparsities=[0.3])
-    dense, after = Dense.of(stack_of(model), sample_of(data)), linears_of(stack_of(plainly(model, 0.3)))
-    error = tier_c(dense.linears, after, dense.moments)
+    dense = dense_of(model, sample_of(data))
+    assert isinstance(dense, Dense)
+    error = tier_c(dense.linears, dense.of_module(plainly(model, 0.3)).linears, dense.moments)
     bound = accuracy_drop(margins(dense.outcome.logits), dense.outcome.correct, error.value)
     assert found.bounds == (pytest.approx(bound.value, rel=1e-12),)
     assert found.source == error.source or found.source == bound.source
@@ -116,11 +117,11 @@ def test_what_cannot_be_guaranteed_is_said(options, message):
         prune(model, held_out=held_out, **options)
 
 
-def test_tiers_of_stacks_refuse_other_networks():
+def test_a_tier_that_a_network_has_not_is_refused():
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).eval()
     x = torch.randn(50, 3)
     data = Data("normal", x, model(x).argmax(1))
-    assert Bench(model, data).stack is None
-    with pytest.raises(ValueError, match="tier C must have a stack of linear layers with ReLU, got Sequential"):
-        promise(model, data, 0.1)
+    with pytest.raises(ValueError, match=r"tier A must have .* stacks of linear layers with ReLU, got Sequential"):
+        promise(model, data, 0.1, "A")
+    assert promise(model, data, 0.5, "C", sparsities=[0.05]).bounds[0] < 1  # on its graph
     assert largest(model, data, 0.5).sparsity > 0  # tier G takes any

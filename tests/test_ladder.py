@@ -13,8 +13,8 @@ from lqtheory.disagreement import disagreements
 from lqtheory.evaluate import Sample, linear_stack
 from lqtheory.ladder import (
     RUNGS,
+    Dense,
     Population,
-    Pruned,
     Regions,
     by_count,
     by_error,
@@ -25,7 +25,7 @@ from lqtheory.ladder import (
 )
 from lqtheory.pruning import Method, global_ranking, magnitude, uniform, wanda
 from lqtheory.records import Provenance
-from lqtheory.verification import Dense, Pair
+from lqtheory.verification import Pair
 
 METHODS = (Method("global", magnitude, global_ranking), Method("wanda", wanda, uniform))
 TIERS = ["A", "B", "C", "C weighted", "D", "D uniform", "F", "H"]
@@ -39,10 +39,10 @@ def dense(seed: int, widths=(6, 8, 5, 3), scale: float = 1.0, n: int = 40) -> De
         state[f"{i}.bias"] = rng.normal(size=fan_out)
     stack = linear_stack(state)
     x = rng.random(size=(n, widths[0]))
-    logits = Dense.of(stack, Sample("s", x, np.zeros(n, dtype=np.int64))).outcome.logits
+    logits = Dense(stack, Sample("s", x, np.zeros(n, dtype=np.int64))).outcome.logits
     right = rng.random(n) < 0.8
     y = np.where(right, logits.argmax(axis=1), rng.integers(0, widths[-1], n))
-    return Dense.of(stack, Sample("s", x, y))
+    return Dense(stack, Sample("s", x, y))
 
 
 def points(network: Dense, rungs=RUNGS, method=METHODS[0], sparsities=(0.0, 0.2, 0.6)):
@@ -53,7 +53,7 @@ def points(network: Dense, rungs=RUNGS, method=METHODS[0], sparsities=(0.0, 0.2,
 @given(st.integers(0, 10_000), st.sampled_from(METHODS), st.sampled_from([1e-3, 1.0, 30.0]))
 def test_no_rung_is_violated(seed, method, scale):
     network = dense(seed, scale=scale)
-    rungs = {**RUNGS, "G": Population.of(network.stack, network.sample), "E": Regions(0.02, inputs=5)}
+    rungs = {**RUNGS, "G": Population.of(network.network, network.sample), "E": Regions(0.02, inputs=5)}
     found = points(network, rungs, method)
     assert records.violations(found) == 0
     assert {r.tier for r in found} >= {*TIERS[1:], "E", "G"}
@@ -72,7 +72,7 @@ def test_the_rungs_are_ordered_where_the_theory_says_so(seed):
 
 def test_a_certified_share_counts_the_inputs_that_tier_d_certifies():
     network = dense(1)
-    pruned = Pruned.of(network, METHODS[0].masks(network.layers, 0.3))
+    pruned = network.masked(METHODS[0].masks(network.layers, 0.3))
     pairs = RUNGS["D"](network, pruned)
     share = pairs["changed_predictions"].about["certified_share"]
     assert 0 < share < 1
@@ -91,7 +91,7 @@ def test_shares_of_layers_add_up_to_one():
 def test_every_sparsity_found_keeps_its_promise(quantity, scope):
     network, limit = dense(3), {"harm": 0.1, "output_error": 0.5}[quantity]
     family = by_count(network, METHODS[0]) if scope == "count" else by_error(network, scope)
-    rungs = {**RUNGS, "G": Population.of(network.stack, network.sample)}
+    rungs = {**RUNGS, "G": Population.of(network.network, network.sample)}
     found = list(largest_sparsities(network, family, quantity, limit, Provenance(0), {}, rungs))
     assert {r.tier for r in found} >= {"B", "C", "D"}
     assert records.violations(found) == 0
@@ -107,7 +107,7 @@ def test_each_neuron_gets_the_sparsity_that_one_error_gives_it():
     network = dense(4)
     family = by_error(network, "neuron")
     step = family.last - 100
-    pruned, eps = Pruned.of(network, family.masks(step)), error_of(step)
+    pruned, eps = network.masked(family.masks(step)), error_of(step)
     assert 0.3 < eps < 0.4
     for before, after in zip(network.linears, pruned.linears, strict=True):
         lost = np.linalg.norm(before.weight - after.weight, axis=1)
@@ -159,8 +159,8 @@ def test_the_steps_of_the_proof_multiply_to_the_tightness():
 
 def test_held_out_data_of_its_own_is_used_for_the_population():
     network, other = dense(8), dense(8, n=90)
-    pruned = Pruned.of(network, METHODS[0].masks(network.layers, 0.5))
-    pair = Population.of(network.stack, other.sample, 0.9)(network, pruned)["harm"]
+    pruned = network.masked(METHODS[0].masks(network.layers, 0.5))
+    pair = Population.of(network.network, other.sample, 0.9)(network, pruned)["harm"]
     assert pair.about["held_out"] == 90
     assert pair.bound.value > pair.measured
     assert "90 independent" in pair.bound.assumptions

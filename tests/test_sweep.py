@@ -20,7 +20,7 @@ from lqtheory.bounds import harm_rate
 from lqtheory.models import Data
 from lqtheory.pruning.recipe import Recipe, prune
 from lqtheory.records import Provenance
-from lqtheory.sweep import Bench, Point, Verification, measured, stack_of, verify
+from lqtheory.sweep import Bench, Point, Verification, measured, verify
 
 SCRIPT = Path(sweep_for_kills.__file__)
 
@@ -54,7 +54,10 @@ def test_a_point_is_what_the_pruned_network_does():
         f, g = model(data.x).double().numpy(), prune(model, 0.6)(data.x).double().numpy()
     before, after, y = f.argmax(1), g.argmax(1), data.y.numpy()
     lost = int(np.sum((before == y) & (after != y)))
-    assert [(r.tier, r.setting["quantity"]) for r in found] == [("G", "harm")]
+    assert [(r.tier, r.setting["quantity"]) for r in found] == [
+        ("G", "harm"), *((tier, q) for tier in "BC" for q in ("output_error", "changed_predictions", "harm")),
+    ]  # fmt: skip
+    assert records.violations(found) == 0
     assert found[0].measured == lost / 50
     assert found[0].bound == harm_rate(lost, 50, 0.9).value
     about = found[0].setting
@@ -63,20 +66,16 @@ def test_a_point_is_what_the_pruned_network_does():
     assert about["output_error"] == pytest.approx(np.sqrt(np.mean(np.sum((f - g) ** 2, axis=1))), rel=1e-9)
 
 
-def test_stacks_get_the_whole_ladder():
+def test_the_tiers_are_those_that_were_asked_for():
     bench = sweep_for_kills.bench()
-    for recipe, tiers in ((Recipe(fit=None), "GABCDF"), (Recipe(), "GBCDF")):
-        found = measured(bench, Point("net", "m", 0.5, 0), recipe, Provenance(0))
+    whole = replace(bench, tiers=("A", "B", "C", "D", "F"))
+    for chosen, recipe, tiers in (
+        (bench, Recipe(fit=None), "GBC"), (whole, Recipe(fit=None), "GABCDF"), (whole, Recipe(), "GBCDF")
+    ):  # fmt: skip
+        found = measured(chosen, Point("net", "m", 0.5, 0), recipe, Provenance(0))
         assert list(dict.fromkeys(r.tier for r in found)) == list(tiers)
         assert records.violations(found) == 0
         assert {r.setting["of"] for r in found} == {len(found)}
-
-
-def test_stacks_are_recognised():
-    linear, relu = nn.Linear(2, 2), nn.ReLU()
-    assert stack_of(nn.Sequential(nn.Flatten(), linear, relu, nn.Dropout(), linear)) is not None
-    for other in (linear, nn.Sequential(linear, linear), nn.Sequential(linear, nn.Tanh(), linear), nn.Sequential(relu)):
-        assert stack_of(other) is None
 
 
 def test_a_finished_sweep_is_not_done_again(tmp_path, monkeypatch):
@@ -130,10 +129,10 @@ def test_verify_leaves_the_model_alone_and_tells_what_it_found():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     result = verify(model, data, [0.3, 0.8], {"m": Recipe(), "r": Recipe(score="random", fit=None)}, seeds=(0, 1))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert repr(result) == "Verification(6 pruned networks, 6 bounds, 0 violated.)"
+    assert repr(result) == "Verification(6 pruned networks, 42 bounds, 0 violated.)"
     frame = result.to_pandas()
     assert frame["network"].unique().tolist() == ["Sequential"]
-    assert len(result.to_json().splitlines()) == len(frame) == 6
+    assert len(result.to_json().splitlines()) == len(frame) == 42
     assert result.plot().get_ylabel()
 
 

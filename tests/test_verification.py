@@ -9,9 +9,10 @@ from hypothesis import given, settings, strategies as st
 
 from lqtheory import evaluate, records
 from lqtheory.evaluate import LinearStack, Sample, linear_stack
+from lqtheory.ladder import scored_layers, sweep
+from lqtheory.ladder.curves import A_PRIORI
 from lqtheory.pruning import Method, global_ranking, keep_rule_at_total, kept_total, magnitude, uniform, wanda
 from lqtheory.records import Provenance
-from lqtheory.verification import TIERS, scored_layers, sweep
 
 METHODS = (
     Method("keep rule", magnitude, keep_rule_at_total),
@@ -55,16 +56,19 @@ def test_no_bound_is_violated_and_the_tiers_are_nested(seed, scale):
         assert error["C"] <= error["B"] <= error.get("A", np.inf)
 
 
-@pytest.mark.parametrize("tier", TIERS)
+def cut(bound, share):
+    return replace(bound, value=bound.value * share)
+
+
+@pytest.mark.parametrize("tier", A_PRIORI)
 def test_a_bound_cut_down_below_the_truth_is_noticed(tier):
     honest = points(sparsities=(0.8,), methods=METHODS[:1])
     tightness = next(r.tightness for r in honest if r.tier == tier and r.setting["quantity"] == "output_error")
 
     def broken(dense, pruned):
-        bound = TIERS[tier](dense, pruned)
-        return replace(bound, value=bound.value / (2 * tightness))
+        return {q: replace(p, bound=cut(p.bound, 0.5 / tightness)) for q, p in A_PRIORI[tier](dense, pruned).items()}
 
-    found = points(sparsities=(0.8,), methods=METHODS[:1], tiers={**TIERS, tier: broken})
+    found = points(sparsities=(0.8,), methods=METHODS[:1], rungs={**A_PRIORI, tier: broken})
     noticed = [r for r in found if r.violated]
     assert {r.tier for r in noticed} == {tier}
     assert "output_error" in {r.setting["quantity"] for r in noticed}
@@ -75,8 +79,10 @@ def test_half_of_a_bound_that_is_nearly_tight_is_violated():
     one_layer = linear_stack({"weight": np.random.default_rng(0).normal(size=(3, 6))})
     found = {}
     for share in (1.0, 0.5):
-        tiers = {"C": lambda *networks, s=share: replace(b := TIERS["C"](*networks), value=s * b.value)}
-        run = sweep(one_layer, sample(0), METHODS[:1], [0.5], Provenance(0), {}, tiers)
+        lower = lambda *networks, s=share: {  # noqa: E731
+            q: replace(pair, bound=cut(pair.bound, s)) for q, pair in A_PRIORI["C"](*networks).items()
+        }
+        run = sweep(one_layer, sample(0), METHODS[:1], [0.5], Provenance(0), {}, {"C": lower})
         found[share] = next(r for r in run if r.setting["quantity"] == "output_error")
     assert found[1.0].tightness == pytest.approx(1.0, rel=1e-9)  # one layer: nothing is lost
     assert not found[1.0].violated

@@ -14,7 +14,7 @@ SECTION = "## `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n```"
 def public() -> list[str]:
     """Every module of the package but private ones, the command line, and packages that only re-export."""
     found = [module.name for module in pkgutil.walk_packages(lqtheory.__path__, "lqtheory.")]
-    hidden = re.compile(r"\.(_\w+|cli(\..*)?|(bounds|checkpoint|pruning|regularizers))$")
+    hidden = re.compile(r"\.(_\w+|cli(\..*)?|(bounds|checkpoint|ladder|pruning|regularizers))$")
     return [name for name in found if not hidden.search(name)]
 
 

@@ -4,12 +4,12 @@ r"""The recursion of Theorem 13 for any graph of supported layers: convolutions,
 root mean squares over a sample, arrays for every input by itself; the same walk serves both.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from numpy.typing import ArrayLike
 
 from .._checks import check_finite
@@ -29,6 +29,12 @@ class Node:
     name: str
     op: Op
     inputs: tuple[int, ...]
+
+    def masked(self, mask: Bool[np.ndarray, " out fan_in"]) -> "Node":
+        """The layer without the weights outside the mask, which has one row per neuron."""
+        assert isinstance(self.op, Affine)
+        weight = np.where(mask.reshape(self.op.weight.shape), self.op.weight, 0.0)
+        return replace(self, op=replace(self.op, weight=weight))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +59,10 @@ class Graph:
     def __call__(self, x: ArrayLike) -> Hidden:
         inputs = check_finite(x, "x")
         return np.concatenate([self.values(part)[-2] for part in graph_batches(inputs)])
+
+    def masked(self, masks: Mapping[str, Bool[np.ndarray, " out fan_in"]]) -> "Graph":
+        """The network with the weights outside the masks, named as the layers are, set to zero."""
+        return Graph(tuple(node.masked(masks[node.name]) if node.name in masks else node for node in self.nodes))
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -81,13 +91,13 @@ def observe(dense: Graph, x: ArrayLike) -> list[Observed]:
         norms = up_each(np.hypot(norms, [norm_up(value.reshape(1, -1)) for value in values]), 4)
         for at, node in enumerate(dense.nodes):
             if isinstance(node.op, Affine):
-                found = [_second(rows) for rows in node.op.patches(values[node.inputs[0]])]
+                found = [summed_squares(rows) for rows in node.op.patches(values[node.inputs[0]])]
                 sums[at] = [a + b for a, b in zip(sums[at], found, strict=True)] if sums[at] else found
     count = len(inputs)
     radii = [up(norm / count**0.5, 4) for norm in norms]
     shapes = [value.shape[1:] for value in values]
     seen = [
-        Observed(shape, radius, tuple(_moments(total, count, shape, node.op) for total in found))
+        Observed(shape, radius, _moments(node.op, found, count, shape))
         for node, shape, radius, found in zip(dense.nodes, shapes, radii, sums, strict=False)
     ]
     return [*seen, Observed(shapes[-1], radii[-1])]
@@ -273,20 +283,24 @@ def _up(x: Size, roundings: float = 1) -> Size:
     return up_each(x, roundings) if isinstance(x, np.ndarray) else up(float(x), roundings)
 
 
-def _second(rows: np.ndarray) -> np.ndarray:
-    """The sum of $(h,1)(h,1)^T$ over samples and positions."""
+def summed_squares(rows: Float64[np.ndarray, "*positions d"]) -> Float64[np.ndarray, "d+1 d+1"]:
+    """The sum of $(h,1)(h,1)^T$ over all positions."""
     flat = rows.reshape(-1, rows.shape[-1])
     with_one = np.column_stack([flat, np.ones(len(flat))])
     return with_one.T @ with_one
 
 
-def _moments(total: np.ndarray, samples: int, shape: tuple[int, ...], op: Op) -> Moments:
-    """Moments over samples and positions; the radius from their trace, which is a sum of squares."""
-    assert isinstance(op, Affine)
-    count = samples * positions(op, shape)
+def _moments(op: Op, totals: Sequence[np.ndarray], samples: int, shape: tuple[int, ...]) -> tuple[Moments, ...]:
+    """Those of a layer's groups over samples and positions."""
+    if not isinstance(op, Affine):
+        return ()
+    return tuple(summed_moments(total, samples * positions(op, shape)) for total in totals)
+
+
+def summed_moments(total: Float64[np.ndarray, "d+1 d+1"], count: int) -> Moments:
+    """Moments from the sum of $(h,1)(h,1)^T$ over `count` rows h; the radius from its trace, a sum of squares."""
     trace = float(np.sum(np.diagonal(total)[:-1])) / count + 4 * len(total) * TINY
-    radius = up(trace**0.5, count + len(total) + 8)
-    return Moments(total / count, radius, count)
+    return Moments(total / count, up(trace**0.5, count + len(total) + 8), count)
 
 
 def graph_batches(x: Hidden) -> Iterator[Hidden]:

@@ -5,9 +5,10 @@ constants $\gamma$ count roundings for sums added directly, in any order (as in 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Float64
@@ -91,10 +92,15 @@ class Affine:
         return "affine", self.weight.shape, self.stride, self.padding, self.dilation, self.groups
 
     def minus(self, other: "Affine") -> "Affine":
-        """The layer of the differences."""
-        return Affine(
-            self.weight - other.weight, self.bias - other.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+        """The layer of the differences, made once for each other, so that its norm is."""
+        if other not in self._differences:
+            weight, bias = self.weight - other.weight, self.bias - other.bias
+            self._differences[other] = replace(self, weight=weight, bias=bias)
+        return self._differences[other]
+
+    @cached_property
+    def _differences(self) -> WeakKeyDictionary["Affine", "Affine"]:
+        return WeakKeyDictionary()
 
 
 @dataclass(frozen=True)

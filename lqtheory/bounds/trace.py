@@ -15,7 +15,6 @@ import torch
 import torch.fx
 from torch import nn
 from torch.fx.node import map_arg
-from torch.fx.proxy import TraceError
 
 from .convolution import average_pool_norm, fold_batch_norm, max_pool_lipschitz, per_axis
 from .graph import Graph, Node
@@ -26,7 +25,7 @@ from .rounding import up
 REMAINING = "the per-layer part of tier C and tier G still work for this model"
 POINTWISE = {"relu": RELU, "tanh": TANH, "sigmoid": SIGMOID}
 NOTHING = ("dropout", "identity", "contiguous", "clone", "dropout1d", "dropout2d", "alpha_dropout", "dropout3d")
-SHAPES = ("flatten", "view", "reshape", "squeeze", "unsqueeze")
+SHAPES = ("flatten", "unflatten", "view", "reshape", "squeeze", "unsqueeze")
 
 
 def trace(module: nn.Module, example: torch.Tensor) -> Graph:
@@ -37,12 +36,13 @@ def trace(module: nn.Module, example: torch.Tensor) -> Graph:
     if torch.fx.Tracer().is_leaf_module(module, ""):  # else its inside would be traced
         module = nn.Sequential(module)
     try:
-        traced = torch.fx.symbolic_trace(deepcopy(module).double().eval())
-    except TraceError as error:
-        raise ValueError(f"a network must be traceable by torch.fx, got: {error}; {REMAINING}.") from error
-    recorded = _Recorder(traced)
-    with torch.no_grad():
-        recorded.run(example.double())
+        traced = torch.fx.symbolic_trace(deepcopy(module).to("cpu", torch.float64).eval())
+        recorded = _Recorder(traced)
+        with torch.no_grad():
+            recorded.run(example.to("cpu", torch.float64))
+    except Exception as error:  # whatever the code of a network may do when it is given what stands for a tensor
+        fault = str(error).strip().split("\n")[0].rstrip(".")
+        raise ValueError(f"a network must be traceable by torch.fx, got {fault}; {REMAINING}.") from error
     return _Translation(traced, recorded.values, len(example)).graph()
 
 
@@ -98,7 +98,7 @@ class _Translation:
             self.add(node, Pointwise(POINTWISE[kind]), source)
         elif kind in NOTHING:
             self.place[node] = self.place[source]
-        elif kind == "flatten":
+        elif kind in ("flatten", "unflatten"):
             self.moved(node, source)
         elif kind.startswith(("avgpool", "maxpool", "adaptiveavgpool")):
             self.pool(node, source, kind, vars(layer))

@@ -1,41 +1,33 @@
 """`lqtheory bound`: the ladder of guarantees of one network beside what happens, and how far it may be pruned."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import one_sentence, write
+from .tiers import tier_names
 
 if TYPE_CHECKING:
-    from ..ladder import Rung
-    from ..pruning import Method
     from ..records import Record
-    from ..verification import Dense
 
-TIERS = ("A", "B", "C", "C weighted", "D", "D uniform", "E", "F", "G", "H")
-SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-def _tier(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> list[str]:
-    """Names of tiers, with spaces or dashes."""
-    names = [value.replace("-", " ") for value in values]
-    if wrong := [name for name in names if name not in TIERS]:
-        raise click.BadParameter(f"tiers are {', '.join(TIERS)}, got {wrong[0]!r}.")
-    return names
-
-
 @click.command()
-@click.argument("source", type=FILE)
-@click.option("--data", required=True, help="Labelled inputs: .npz with x and y, IDX images, package.module:factory.")
-@click.option("--model", help="Whose weights SOURCE holds: package.module:factory; else recognised from SOURCE.")
+@click.argument("source", type=FILE, required=False)
+@click.option("--data", required=True, help="Labelled inputs: .npz with x and y, IDX, CIFAR .bin or package.module:f.")
+@click.option(
+    "--model", help="Whose weights SOURCE holds: package.module:factory, torchvision:, timm: or hf:NAME, a .pt2 file."
+)
+@click.option("--inputs", type=click.IntRange(2), help="Only so many. [default: all of a stack, 200 of other networks]")
 @click.option("--held-out", help="The same for tier G, never used to train or to choose; --data when not given.")
 @click.option("--sparsity", "sparsities", multiple=True, type=float, help="Share of the weights to drop; repeatable.")
-@click.option("--tier", "tiers", multiple=True, callback=_tier, help="Only these tiers; repeatable. E only on demand.")
+@click.option(
+    "--tier", "tiers", multiple=True, callback=tier_names, help="Only these tiers; repeatable. E only on demand."
+)
 @click.option(
     "--method",
     type=click.Choice(["magnitude", "wanda", "keep-rule"]),
@@ -67,12 +59,15 @@ def _tier(context: click.Context, parameter: click.Parameter, values: Sequence[s
 @click.option("-o", "--output", type=FILE, help="Write there, not to stdout.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @one_sentence
-def bound(source: Path, data: str, form: str, output: Path | None, **options: Any) -> None:
-    """Bound what pruning SOURCE, a stack of linear layers, can do to its output, tier by tier, beside the measurement.
+def bound(source: Path | None, data: str, form: str, output: Path | None, **options: Any) -> None:
+    """Bound what pruning SOURCE can do to its output, tier by tier, beside the measurement.
 
-    Exit code 1 when a bound is violated, which would be a bug of lqtheory.
+    A stack of linear layers with ReLU is recognised from SOURCE and has all tiers; a convolutional or residual network
+    given by --model has B, C, D and G; of any other, such as a transformer, every layer is bounded by itself, and the
+    whole by G. Exit code 1 when a bound is violated, which would be a bug of lqtheory.
     """
     from .. import records
+    from .bound_records import ladder_records
 
     found = list(ladder_records(source, data, options))
     texts: dict[str, Callable[[], str]] = {
@@ -84,79 +79,6 @@ def bound(source: Path, data: str, form: str, output: Path | None, **options: An
     if bad := records.violations(found):
         click.echo(f"lqtheory: {bad} of {len(found)} bounds are violated: a bug, please report it.", err=True)
         sys.exit(1)
-
-
-def ladder_records(source: Path, data: str, options: Mapping[str, Any]) -> "list[Record]":
-    """All records of the command: the curve over sparsities, then the largest sparsities under each limit."""
-    from tqdm import tqdm
-
-    from .._checks import check_fraction
-    from ..ladder import by_count, by_error, curve, largest_sparsities
-    from ..records import Provenance
-    from ..samples import read_for
-    from ..stacks import load_stack
-    from ..verification import Dense
-
-    sparsities = [check_fraction(s, "sparsity") for s in options["sparsities"] or SPARSITIES]
-    limits = {"harm": options["max_drop"], "output_error": options["max_error"]}
-    if limits["harm"] is not None:
-        check_fraction(limits["harm"], "--max-drop")
-    stack = load_stack(source, options["model"])
-    dense = Dense.of(stack, read_for(stack, data))
-    method, rungs = method_of(options["method"], options["scope"]), rungs_of(dense, options)
-    provenance, setting = Provenance(options["seed"]), {"network": source.name, "scope": options["scope"]}
-    found = []
-    with tqdm(sorted(set(sparsities)), desc="ladder", disable=None, leave=False) as bar:
-        for sparsity in bar:
-            found += curve(dense, method, [sparsity], provenance, setting, rungs)
-    families = [by_count(dense, method)]
-    if options["scope"] != "network":
-        families.append(by_error(dense, options["scope"]))
-    return found + list(
-        chain.from_iterable(
-            largest_sparsities(dense, family, quantity, limit, provenance, setting, _searched(rungs))
-            for quantity, limit in limits.items()
-            if limit is not None
-            for family in families
-        )
-    )
-
-
-def _searched(rungs: "Mapping[str, Rung]") -> "dict[str, Rung]":
-    """The rungs that promise something beforehand and for the whole sample."""
-    return {tier: rung for tier, rung in rungs.items() if tier not in ("E", "H")}
-
-
-def method_of(method: str, scope: str) -> "Method":
-    """How the curve prunes: by magnitude or Wanda's score, the weights of a neuron, tensor or network competing."""
-    from ..pruning import Method, global_ranking, keep_rule_at_total, magnitude, uniform, wanda
-    from ..pruning.layers import layer_uniform
-
-    if method == "keep-rule":
-        return Method("keep rule", magnitude, keep_rule_at_total)
-    budget = {"neuron": uniform, "tensor": layer_uniform, "network": global_ranking}[scope]
-    return Method(f"{method} by {scope}", {"magnitude": magnitude, "wanda": wanda}[method], budget)
-
-
-def rungs_of(dense: "Dense", options: Mapping[str, Any]) -> "dict[str, Rung]":
-    """The tiers that were asked for: all but E unless it is named."""
-    from ..ladder import RUNGS, Population, Regions
-    from ..samples import read_for
-
-    wanted = options["tiers"] or [tier for tier in TIERS if tier != "E"]
-    rungs = {tier: rung for tier, rung in RUNGS.items() if tier in wanted}
-    if "E" in wanted:
-        rungs["E"] = Regions(options["radius"], *options["box"], seed=options["seed"])
-    if "G" in wanted:
-        held_out = options["held_out"]
-        if options["method"] == "wanda" and not held_out:
-            if options["tiers"]:
-                raise ValueError("tier G needs --held-out when the method has seen --data, got --method wanda.")
-            click.echo("lqtheory: no tier G, as wanda has seen the data; --held-out gives it other data.", err=True)
-            return rungs
-        sample = read_for(dense.stack, held_out) if held_out else dense.sample
-        rungs["G"] = Population.of(dense.stack, sample, options["confidence"])
-    return rungs
 
 
 def _tables(found: "Sequence[Record]") -> str:

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHORT = {"C weighted": "Cw", "D uniform": "Du"}
+LAYERS = {
+    "layer C": "Output error of each layer relative to its output, exactly",
+    "layer norms": "The same, bounded from the norms of the layer's inputs alone",
+    "layer B": "The same, bounded from the size of the layer's inputs alone",
+}
 COLUMNS = ("tier", "source", "sparsity", "bound", "measured", "tightness", "vacuous", "violated")
 
 
@@ -39,6 +44,9 @@ def ladder_text(found: Sequence[Record]) -> str:
     for quantity, title in titles.items():
         if mine := [r for r in curve if r.setting["quantity"] == quantity]:
             parts += [title, over_sparsity(mine), ""]
+    for tier in dict.fromkeys(r.tier for r in curve if r.setting["quantity"] == "layer_error"):
+        mine = [r for r in curve if r.tier == tier]
+        parts += [f"{LAYERS[tier]}, over the sparsity (*: dropping it does as well)", layer_errors(mine), ""]
     for quantity in dict.fromkeys(r.setting["quantity"] for r in found if r not in curve):
         mine = [r for r in found if r.setting["quantity"] == quantity]
         limit = mine[0].setting["limit"]
@@ -67,6 +75,17 @@ def over_sparsity(records: Sequence[Record]) -> Grid:
         measured = next(r.measured for tier, r in row.items() if tier != "G" or len(row) == 1)
         cells = [f"{row[t].bound:.2g}{'*' if row[t].vacuous else ' '}" if t in row else "-" for t in tiers]
         table.add_row(f"{sparsity:.1%}", f"{measured:.3g}", *cells)
+    return table
+
+
+def layer_errors(records: Sequence[Record]) -> Grid:
+    """One row for each layer, one column for each sparsity."""
+    at = {(r.setting["layer"], r.sparsity): r for r in records}
+    sparsities = list(dict.fromkeys(r.sparsity for r in records))
+    table = Grid("layer", *[f"{sparsity:.1%}" for sparsity in sparsities])
+    for layer in dict.fromkeys(r.setting["layer"] for r in records):
+        row = [at[layer, sparsity] for sparsity in sparsities]
+        table.add_row(layer, *[f"{r.bound:.3g}{'*' if r.vacuous else ' '}" for r in row])
     return table
 
 

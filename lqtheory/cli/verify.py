@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .networks import chosen_device, recipe_of, running
+from .tiers import tier_names
 
 
 @click.command()
@@ -18,15 +19,30 @@ from .networks import chosen_device, recipe_of, running
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many, for methods that draw.")
 @click.option("--confidence", type=float, default=0.95, show_default=True)
 @click.option(
+    "--tier",
+    "tiers",
+    multiple=True,
+    default=["B", "C"],
+    show_default=True,
+    callback=tier_names,
+    help="Beside G, as far as the network has them; repeatable.",
+)
+@click.option(
+    "--inputs",
+    type=click.IntRange(2),
+    help="How many tiers but G are about, the first. [default: 1 in 30, at least 100]",
+)
+@click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default=Path("records.jsonl"), show_default=True
 )
 def verify(source: Path | None, model: str | None, data: str, output: Path, **options: Any) -> None:
-    """Prune the network in SOURCE by each method at each sparsity, and set every bound beside what really happens.
+    """Prune the network in SOURCE by each method at each sparsity, and set bounds beside what really happens.
 
     Records are appended as they come; a sweep that was killed goes on where it was. Under torchrun the points are
     split between the processes. Exit code 1 when a bound is violated.
     """
     from ..models import load_data, load_model
+    from ..samples import calibration, judged
     from ..sweep import Bench, Verification, sweep
 
     device = chosen_device(options["device"])
@@ -35,8 +51,9 @@ def verify(source: Path | None, model: str | None, data: str, output: Path, **op
     label = str(source.name if source is not None else model)
 
     def bench() -> Bench:
-        calibration = load_data(options["calibration"]).x.to(device) if options["calibration"] else None
-        return Bench(load_model(model, source).to(device), load_data(data), calibration, device)
+        network = load_model(model, source).to(device)
+        inputs = calibration(network, load_data(options["calibration"])).to(device) if options["calibration"] else None
+        return Bench(network, judged(network, load_data(data)), inputs, device, options["tiers"], options["inputs"])
 
     seeds = range(options["seed"], options["seed"] + options["seeds"])
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
