@@ -8,7 +8,7 @@ import torch
 from scipy.stats import binomtest
 from torch import nn
 
-from lqtheory.bounds import harm_rate
+from lqtheory.bounds import harm_rate, net_drop
 from lqtheory.certification import certify
 from lqtheory.models import Data
 from lqtheory.pruning.recipe import Recipe, prune
@@ -34,17 +34,38 @@ def test_a_certificate_counts_what_the_dense_network_gets_right_and_the_pruned_o
         assert rate == pytest.approx(harm_rate(lost, 360).value, abs=1e-11)
     passed = [s for s, rate in zip(found.sparsities, found.rates, strict=True) if rate <= 0.2]
     assert found.sparsity == max(passed, default=0.0)
-    assert all(rate <= 0.2 for rate in found.rates[:-1])  # the walk ends at the first failure
+    both = zip(found.rates[:-1], found.drops[:-1], strict=True)
+    assert all(rate <= 0.2 or drop <= 0.2 for rate, drop in both)  # the walk ends where both have failed
+
+
+def test_a_certificate_of_the_drop_sets_off_what_is_gained():
+    model, data = labelled()
+    found = certify(model, data, limit=0.1, sparsities=[0.1, 0.2, 0.3, 0.4, 0.5], recipe=Recipe(fit=None))
+    right = model(data.x).argmax(1) == data.y
+    counts = zip(found.sparsities, found.lost, found.gained, found.drops, strict=True)
+    for sparsity, lost, gained, drop in counts:
+        after = prune(model, sparsity)(data.x).argmax(1) == data.y
+        assert lost - gained == int(right.sum()) - int(after.sum())
+        assert gained == int((~right & after).sum())
+        assert drop == pytest.approx(net_drop(lost, gained, 400).value, abs=1e-11)
+    assert found.samples == 400
+    assert any(found.gained)
+    assert found.drop_sparsity == max((s for s, d in zip(found.sparsities, found.drops, strict=True) if d <= 0.1))
+    assert found.drop_sparsity >= found.sparsity
 
 
 def test_a_certificate_is_a_sentence():
     model, data = labelled()
     text = certify(model, data, limit=0.999, sparsities=[0.1, 0.62]).summary()
     share = "at most 99.9 % of inputs that the dense network gets right are lost"
-    assert text == f"At 62 % sparsity, with 95 % confidence, {share} (n = 360)."
+    by_drop = "with 95 % confidence for this sentence, the accuracy falls by at most 99.9 percentage points (n = 400)"
+    assert text == f"At 62 % sparsity, with 95 % confidence, {share} (n = 360). At 62 %, {by_drop}."
     none = certify(model, data, limit=1e-6, sparsities=[0.9])
     assert none.sparsity == 0
     assert none.summary().startswith("No sparsity of the path is certified: with 95 % confidence, at most 0.0001 %")
+    assert none.summary().endswith(
+        "No step is certified to lower the accuracy by at most 0.0001 percentage points (n = 400)."
+    )
     assert json.loads(none.to_json())["n"] == 360
 
 

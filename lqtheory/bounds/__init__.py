@@ -49,7 +49,13 @@ from .per_input import (
     tier_d_uniform as tier_d_uniform,
 )
 from .region import RegionBounds as RegionBounds, tier_e_interval as tier_e_interval, tier_e_linear as tier_e_linear
-from .statistical import certified_sparsity as certified_sparsity, harm as harm, harm_rate as harm_rate
+from .statistical import (
+    certified_sparsity as certified_sparsity,
+    certified_sparsity_by_drop as certified_sparsity_by_drop,
+    harm as harm,
+    harm_rate as harm_rate,
+    net_drop as net_drop,
+)
 from .telescope import telescoped as telescoped
 from .vector import (
     bracket as bracket,
