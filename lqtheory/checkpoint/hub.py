@@ -1,4 +1,4 @@
-"""`org/name[@revision]` on the Hugging Face Hub."""
+"""`org/name[@revision]` on the Hugging Face Hub, and what is an address instead."""
 
 import re
 from pathlib import Path
@@ -19,6 +19,15 @@ def is_hub_id(source: str) -> bool:
     return _ID.fullmatch(source) is not None
 
 
+def is_remote(source: str) -> bool:
+    """Whether a text has the form of an address.
+
+    >>> is_remote("https://example.org/model.safetensors"), is_remote("org/name")
+    (True, False)
+    """
+    return source.startswith(("https://", "http://", "hf://"))
+
+
 def download(source: str) -> Path:
     """The local folder with the weights of a Hub id, downloaded when it is not in the cache yet."""
     found = _ID.fullmatch(source)
@@ -28,6 +37,21 @@ def download(source: str) -> Path:
     if not any(folder.glob("*.safetensors")):
         folder = _snapshot(source, found["name"], found["revision"], _PICKLED)
     return folder
+
+
+def model_files(source: str) -> dict[str, str]:
+    """The files at the top of a model on the Hub, each with the address of what it is now."""
+    from huggingface_hub import HfApi, hf_hub_url
+
+    found = _ID.fullmatch(source)
+    if found is None:
+        raise CheckpointError(f"an address of the Hub reads hf://org/name or hf://org/name@revision, got {source!r}.")
+    try:
+        about = HfApi().model_info(found["name"], revision=found["revision"])
+    except Exception as error:  # as below
+        raise CheckpointError(f"the Hub gave no model {source!r}: {in_short(error)}.") from None
+    names = [file.rfilename for file in about.siblings or [] if "/" not in file.rfilename]
+    return {name: hf_hub_url(found["name"], name, revision=about.sha) for name in names}
 
 
 def _snapshot(source: str, name: str, revision: str | None, patterns: list[str]) -> Path:

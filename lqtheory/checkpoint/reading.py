@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import CheckpointError
 from .folders import read_config, read_folder, shard_note
-from .hub import download, is_hub_id
+from .hub import download, is_hub_id, is_remote
 from .ledger import Checkpoint, account
 from .tensor import Stored
 
@@ -27,7 +27,8 @@ def read(source: Any, include: str | Sequence[str] = (), exclude: str | Sequence
     """Read a checkpoint: names, shapes, dtypes and neuron axes now, the weights when they are asked for.
 
     `source` is a path to `.safetensors`, `.npz` or a file of torch.save (`.pt .pth .th .bin .tar .ckpt`), a folder
-    with one of them or with an index of shards, a Hub id `org/name[@revision]`, a state dict or an `nn.Module`.
+    with one of them or with an index of shards, a Hub id `org/name[@revision]`, a state dict or an `nn.Module`;
+    or the address of `.safetensors` (`https://...`, `hf://org/name[@revision]`), of which only ranges are fetched.
     Floating tensors with two or more dimensions are analysed; with `include` exactly those floating tensors whose
     names match one of the patterns (globs, or regular expressions after `re:`); `exclude` takes away. Raises
     CheckpointError, in one sentence, for whatever is missing, damaged or unsafe; no pickle is ever executed.
@@ -40,7 +41,11 @@ def read(source: Any, include: str | Sequence[str] = (), exclude: str | Sequence
     """
     include = (include,) if isinstance(include, str) else tuple(include)
     exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, str) and is_remote(source):
+        from .remote import read_remote, shown  # pulls in what speaks HTTP
+
+        label, ((stored, notes), config) = shown(source), read_remote(source)
+    elif isinstance(source, str | os.PathLike):
         path, label = _locate(source), os.fspath(source)
         stored, notes = _read_path(path)
         config = read_config(path if path.is_dir() else path.parent)
@@ -106,7 +111,8 @@ def _read_object(source: Any) -> tuple[list[Stored], list[str]]:
 
         return state_dict_tensors(source, "the dict")
     raise CheckpointError(
-        f"a source is a path, a folder, a Hub id, a state dict or an nn.Module, got a {type(source).__name__}."
+        "a source is a path, a folder, a Hub id, an address, a state dict or an nn.Module, "
+        f"got a {type(source).__name__}."
     )
 
 

@@ -3,18 +3,19 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt
 from safetensors import SafetensorError, safe_open
 
 from .errors import CheckpointError, in_short
-from .tensor import BYTES, Reader, Stored
+from .tensor import BYTES, Bits, Ranges, Reader, Stored
 
 _DIGITS = tuple("0123456789")
 _DTYPES = {
@@ -39,17 +40,24 @@ _DTYPES = {
 
 def read_safetensors(path: Path) -> list[Stored]:
     """The tensors of one file, by name with numbers in numerical order."""
+    header = checked_header(path, str(path))
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+    return stored_tensors(header, start, str(path), partial(_in_file, path))
+
+
+def checked_header(path: Path, label: str) -> dict[str, Any]:
+    """The header of a file, without its metadata, when the library finds no fault with it."""
     try:
         with safe_open(path, framework="numpy"):  # offsets, lengths, overlaps, dtypes, text
             pass
     except (SafetensorError, OSError) as error:
         detail = in_short(error).removeprefix("Error while deserializing header: ")
-        raise CheckpointError(f"{path} is not a sound safetensors file: {detail}.") from None
+        raise CheckpointError(f"{label} is not a sound safetensors file: {detail}.") from None
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     header.pop("__metadata__", None)
-    return [_stored(path, 8 + length, name, header[name]) for name in sorted(header, key=natural)]
+    return header
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -61,15 +69,25 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part[:1] in _DIGITS else (-1, part) for part in re.split(r"([0-9]{1,18})", name) if part]
 
 
-def _stored(path: Path, start: int, name: str, entry: dict) -> Stored:
+Place = Callable[[str, int, int, int], tuple[Bits, Ranges]]
+"""How a tensor is read whole and by ranges, by its name, offset, and the number and width of its entries."""
+
+
+def stored_tensors(header: dict[str, Any], start: int, file: str, place: Place) -> list[Stored]:
+    """The tensors of a header whose data begin at `start`."""
+    return [_stored(name, header[name], start, file, place) for name in sorted(header, key=natural)]
+
+
+def _stored(name: str, entry: dict[str, Any], start: int, file: str, place: Place) -> Stored:
     shape, dtype = tuple(entry["shape"]), _DTYPES.get(entry["dtype"]) or str(entry["dtype"])
     if dtype not in BYTES:
-        return Stored(name, shape, dtype, None, f"{dtype} values are not floating numbers of 8 to 64 bits", str(path))
-    offset = start + entry["data_offsets"][0]
-    bits = partial(mapped, path, name, offset, prod(shape), BYTES[dtype])
-    return Stored(
-        name, shape, dtype, bits, file=str(path), ranges=partial(range_reader, path, name, offset, BYTES[dtype])
-    )
+        return Stored(name, shape, dtype, None, f"{dtype} values are not floating numbers of 8 to 64 bits", file)
+    bits, ranges = place(name, start + entry["data_offsets"][0], prod(shape), BYTES[dtype])
+    return Stored(name, shape, dtype, bits, file=file, ranges=ranges)
+
+
+def _in_file(path: Path, name: str, offset: int, count: int, width: int) -> tuple[Bits, Ranges]:
+    return partial(mapped, path, name, offset, count, width), partial(range_reader, path, name, offset, width)
 
 
 def mapped(path: Path, name: str, offset: int, count: int, width: int) -> UInt[np.ndarray, " n"]:

@@ -83,7 +83,7 @@ class WeightTensor:
         ranges, first = self.ranges or _ranges_of(self.bits()), 0
         for layout in self.layout.blocks(rows, weights):
             shape, shifted = (layout.rows, layout.fan_in), partial(_shifted, ranges, first)
-            bits = partial(_whole, shifted, prod(shape))
+            bits = partial(whole, shifted, prod(shape))
             yield first, replace(self, shape=shape, layout=layout, read_bits=bits, ranges=shifted)
             first += prod(shape)
 
@@ -113,7 +113,8 @@ def _shifted(ranges: Ranges, first: int) -> Iterator[Reader]:
         yield lambda start, stop: read(first + start, first + stop)
 
 
-def _whole(ranges: Ranges, size: int) -> UInt[np.ndarray, " n"]:
+def whole(ranges: Ranges, size: int) -> UInt[np.ndarray, " n"]:
+    """All entries, by one range."""
     with ranges() as read:
         return read(0, size)
 

@@ -19,7 +19,10 @@ from .options import common, finish, progress, write
 def analyze(
     source: str, scope: str, extra: tuple[str, ...], strict: bool, device: str, seed: int, **options: Any
 ) -> None:
-    """Measure SOURCE: a checkpoint file, a folder, or org/name[@rev] of the Hugging Face hub."""
+    """Measure SOURCE: a checkpoint file or its address, a folder, or org/name[@rev] of the Hugging Face hub.
+
+    Of an address (https://..., hf://org/name[@rev]) only what is measured is fetched, and nothing stored.
+    """
     from .. import distributed
     from ..analysis import analysis_of, analyze as alone, workers_on
     from ..assembly import Plan
