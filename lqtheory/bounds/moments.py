@@ -86,8 +86,15 @@ def _radius(rows: Float64[np.ndarray, "n d"]) -> float:
     return up(norm_up(rows) / len(rows) ** 0.5, 4)
 
 
-def second_moments(layers: Sequence[Linear], x: ArrayLike) -> list[Moments]:
-    """The moments of every layer's input: one pass of the dense network, enough for any number of pruned ones."""
+def second_moments(layers: Sequence[Linear], x: ArrayLike, device: str | None = None) -> list[Moments]:
+    """The moments of every layer's input: one pass of the dense network, enough for any number of pruned ones.
+
+    By numpy, or on a `device` by torch; from there on the bounds need only these moments and the weights.
+    """
+    if device is not None:
+        from .device import device_moments  # torch is not for everyone who wants bounds
+
+        return device_moments(layers, x, device)
     h = check_inputs(layers, x)
     moments = [_moments(h)]
     for layer in layers[:-1]:
