@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from .evaluate import read_stack
+from .pruning.export import weight_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +49,14 @@ def load_model(spec: str | None, checkpoint: Path | None = None) -> nn.Module:
     """The network of `spec`, with the weights of `checkpoint` when one is given, in evaluation mode.
 
     `package.module:factory`, `torchvision:NAME`, `timm:NAME`, `hf:ID`, or an exported program `.pt2`; without a spec
-    the checkpoint must be a stack of linear layers with ReLU between them. ValueError says what is missing.
+    the checkpoint must be a stack of linear layers with ReLU between them, or a folder of the Hub. ValueError says what
+    is missing.
     """
     if spec is None:
         if checkpoint is None:
             raise ValueError("a network must come from --model or from a checkpoint, got neither.")
+        if checkpoint.is_dir():
+            return _huggingface(str(checkpoint), pretrained=True).eval()
         return nn.Sequential(nn.Flatten(), *read_stack(checkpoint).module(torch.float32)).eval()
     kind, _, name = spec.partition(":")
     if spec.endswith(".pt2"):
@@ -76,8 +80,11 @@ def stack_names(checkpoint: Path) -> dict[str, str]:
 
 
 def load_weights(model: nn.Module, checkpoint: Path) -> None:
-    """Fill a module from a checkpoint file; every tensor of the module must be there, whatever prefix it has."""
-    content = _content(checkpoint)
+    """Fill a module from a checkpoint; every tensor of the module must be there, whatever prefix it has."""
+    files = weight_files(checkpoint)
+    content = (
+        _content(checkpoint) if checkpoint in files else {k: v for file in files for k, v in _content(file).items()}
+    )
     while isinstance(content, dict) and not any(isinstance(value, torch.Tensor) for value in content.values()):
         inner = [value for value in content.values() if isinstance(value, dict)]
         if not inner:
@@ -193,11 +200,13 @@ def _timm(name: str, pretrained: bool) -> nn.Module:
 
 
 def _huggingface(name: str, pretrained: bool) -> nn.Module:
+    """The class that the configuration names, with its weights or with random ones."""
     transformers = _library("transformers")
-    if pretrained:
-        return transformers.AutoModelForSequenceClassification.from_pretrained(name)
     config = transformers.AutoConfig.from_pretrained(name)
-    return transformers.AutoModelForSequenceClassification.from_config(config)
+    kind = getattr(transformers, next(iter(config.architectures or ()), "AutoModel"), transformers.AutoModel)
+    if pretrained:
+        return kind.from_pretrained(name)
+    return kind(config) if kind is not transformers.AutoModel else kind.from_config(config)
 
 
 def _library(name: str) -> Any:

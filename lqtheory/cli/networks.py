@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def running(command: Callable[..., Any]) -> Callable[..., Any]:
     """The checkpoint and the options of every command that runs a network; click hands them on by name."""
     options = [
-        click.argument("source", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)),
+        click.argument("source", required=False, type=click.Path(exists=True, path_type=Path)),
         click.option(
             "--model",
             help="package.module:factory, torchvision:NAME, timm:NAME, hf:ID or a .pt2 file.",

@@ -29,6 +29,7 @@ from .networks import chosen_device, recipe_of, running
     help="Keep N of every M consecutive inputs, instead of --sparsity; or prune whole neurons and filters, of which "
     "--sparsity is the share, and write the smaller network as well.",
 )
+@click.option("--by-block", is_flag=True, help="One block after another, as memory asks for with large transformers.")
 @click.option("--steps", type=int, default=1, show_default=True, help="Prune and re-fit in so many steps.")
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("pruned"), show_default=True
@@ -44,12 +45,13 @@ def prune(
     """Prune the network in SOURCE and write checkpoint, masks and recipe.json into a folder."""
     from ..guaranteed import largest
     from ..models import load_data, load_model, stack_names
+    from ..pruning.blocks import by_blocks
     from ..pruning.export import write_pruned, write_smaller
     from ..pruning.size import sizes
     from ..records import Provenance
 
     if source is None:
-        raise click.UsageError("prune takes a checkpoint file.")
+        raise click.UsageError("prune takes a checkpoint, a file or a folder.")
     pattern, max_drop, data = _pattern(options["pattern"]), options["max_drop"], options["data"]
     if max_drop is not None and (sparsity is not None or data is None):
         raise click.UsageError("--max-drop takes the place of --sparsity and needs --data.")
@@ -64,8 +66,13 @@ def prune(
         guarantee = largest(network, held_out, max_drop, recipe, inputs, *how)
         click.echo(guarantee.summary())
         recipe = replace(recipe, sparsity=guarantee.sparsity)
-    pruned = recipe(network, refit=inputs)
-    names = stack_names(source) if model is None else {}
+    if options["by_block"]:
+        if inputs is None:
+            raise click.UsageError("--by-block needs --calibration.")
+        pruned = by_blocks(network, recipe, inputs)
+    else:
+        pruned = recipe(network, refit=inputs)
+    names = stack_names(source) if model is None and source.is_file() else {}
     masks = {names.get(name, name): mask for name, mask in pruned.stored_masks().items()}
     state = {names.get(name, name): value.cpu() for name, value in pruned.model.state_dict().items()}
     about = {
