@@ -16,6 +16,14 @@ from .convolution import (
     fold_batch_norm as fold_batch_norm,
     max_pool_lipschitz as max_pool_lipschitz,
 )
+from .graph import (
+    Graph as Graph,
+    Node as Node,
+    graph_per_input as graph_per_input,
+    graph_tier_b as graph_tier_b,
+    graph_tier_c as graph_tier_c,
+    observe as observe,
+)
 from .layers import (
     IDENTITY as IDENTITY,
     RELU as RELU,
@@ -24,6 +32,11 @@ from .layers import (
     Activation as Activation,
     Linear as Linear,
     forward as forward,
+)
+from .layerwise import (
+    layer_error as layer_error,
+    layer_error_by_norms as layer_error_by_norms,
+    layer_error_by_radius as layer_error_by_radius,
 )
 from .moments import Moments as Moments, input_radius as input_radius, second_moments as second_moments
 from .network import (

@@ -156,7 +156,7 @@ class Regions:
         broken = disagreements(dense.network, pruned.network, x, self.radius, self.low, self.high, self.seed)
         bound = Bound(float(found.agreement().mean()), "lower", found.source, found.assumptions)
         about = {"radius": self.radius, "inputs": len(x)}
-        return {"agreement": Pair(bound, 1 - float(broken.mean()), 0.0, about)}
+        return {"agreement": Pair(bound, float((~broken).mean()), 0.0, about)}
 
 
 RUNGS: Mapping[str, Rung] = {
