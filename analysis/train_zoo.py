@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -225,6 +225,17 @@ def record_of(setting: Setting, network: nn.Module, zoo: Zoo, seconds: float) ->
     return found | {"seconds": spent} | asdict(Provenance(setting.seed, str(zoo.x.device)))
 
 
+def run(chosen: Iterable[Setting], networks: Path, results: Path, x: torch.Tensor, y: torch.Tensor, zoo: Zoo) -> None:
+    """Train and measure those that have no record; `x` and `y` are trained on."""
+    for setting in chosen:
+        if setting.name in read_lines(results):
+            continue
+        network, seconds = trained(setting, networks, x, y)
+        record = record_of(setting, network.to(x.device), zoo, seconds)
+        append_line(results, record)
+        print(f"{setting.name} {seconds:5.1f} s + {record['seconds']['truth']:5.1f} s  {record['truth']}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     default = Path(os.environ.get("LQTHEORY_DATA", ROOT / ".." / "shared" / "data")) / "datasets" / "fashion-mnist"
@@ -239,13 +250,8 @@ def main() -> None:
     arguments.networks.mkdir(parents=True, exist_ok=True)
     x, y = images(arguments.data, "train", arguments.device)
     zoo = Zoo(*images(arguments.data, "t10k", arguments.device), x[TRAINED_ON : TRAINED_ON + CALIBRATION])
-    for setting in list(settings())[arguments.rank :: arguments.ranks]:
-        if setting.name in read_lines(RESULTS):
-            continue
-        network, seconds = trained(setting, arguments.networks, x[:TRAINED_ON], y[:TRAINED_ON])
-        record = record_of(setting, network.to(arguments.device), zoo, seconds)
-        append_line(RESULTS, record)
-        print(f"{setting.name} {seconds:5.1f} s + {record['seconds']['truth']:5.1f} s  {record['truth']}", flush=True)
+    chosen = list(settings())[arguments.rank :: arguments.ranks]
+    run(chosen, arguments.networks, RESULTS, x[:TRAINED_ON], y[:TRAINED_ON], zoo)
 
 
 if __name__ == "__main__":

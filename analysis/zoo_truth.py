@@ -1,21 +1,21 @@
-r"""How far a network can be pruned: the truth that indices are held against.
+"""How far a network can be pruned: the truth that indices are held against.
 
-The sparsities are $s_j = 1 - 2^{-j/64}$. A sparsity passes when at most MOST_LOST of the test images fewer are
-classified correctly than by the dense network. The coarse sparsities (every 32nd) are tried in rising order up to the
-first that does not pass; bisection between it and the one before then ends at a $j$ that passes while the next that
-was in question does not: the truth is $s_j$. Where accuracy falls monotonically that is the largest passing sparsity of
-the grid; where it does not, islands of passing sparsities beyond the first failing coarse one do not count, and of
-several crossings between the two coarse ones bisection finds one.
+A sparsity passes when at most MOST_LOST of the test images fewer are classified correctly than by the dense network;
+the truth is the largest that passes by the rule of Definition 38. Where accuracy falls monotonically that is the
+largest of the grid; where it does not, islands of passing sparsities beyond the first failing coarse one do not count,
+and of several crossings between two coarse ones bisection finds one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import nn
 
+from lqtheory.prediction import largest_passing, sparsity_at
 from lqtheory.pruning import Method, global_ranking, magnitude, uniform
+from lqtheory.pruning.budgets import kept_total
 from lqtheory.pruning.layers import layer_uniform
 from lqtheory.pruning.observation import Observed, layers, observe
 from lqtheory.pruning.parts import prunable
@@ -23,7 +23,6 @@ from lqtheory.pruning.recipe import copied
 from lqtheory.pruning.refit import sequential
 
 MOST_LOST = 0.01
-OCTAVE, COARSE, OCTAVES = 64, 32, 8
 REFIT_STEP = 4  # a re-fit is looked for on every fourth sparsity
 SCOPES = {
     "global": Method("global", magnitude, global_ranking),
@@ -31,29 +30,6 @@ SCOPES = {
     "neuron": Method("neuron", magnitude, uniform),
 }
 """Which weights compete for being kept: all, those of a layer, those of a neuron; each neuron keeps at least one."""
-
-
-def sparsity_at(j: int) -> float:
-    """The j-th sparsity of the grid."""
-    return round(1 - 2 ** (-j / OCTAVE), 6)
-
-
-def largest_passing(passes: Callable[[int], bool], start: int = 0, step: int = 1) -> int:
-    """The j of the rule above, on multiples of `step`, when coarse ones before `start` pass untried.
-
-    >>> largest_passing(lambda j: j <= 100), largest_passing(lambda j: j <= 100, start=64, step=8)
-    (100, 96)
-    """
-    low = start // COARSE * COARSE
-    while low and not passes(low):
-        low -= COARSE
-    high = low + COARSE
-    while high <= OCTAVE * OCTAVES and passes(high):
-        low, high = high, high + COARSE
-    while high - low > step:
-        middle = (low + high) // 2
-        low, high = (middle, high) if passes(middle) else (low, middle)
-    return low
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +81,10 @@ class Subject:
 
     def passes(self, scope: str, j: int, refit: bool = False) -> bool:
         """Whether the network still does at the j-th sparsity; not where a neuron would be left without a weight."""
-        try:
-            pruned = self.pruned(scope, sparsity_at(j), refit)
-        except ValueError:
+        sparsity, rows = sparsity_at(j), [part.weight for part in prunable(self.network)]
+        if kept_total(sum(w.size for w in rows), sparsity) < sum(len(w) for w in rows):
             return False
+        pruned = self.pruned(scope, sparsity, refit)
         return self.correct - self.zoo.correct(pruned) <= MOST_LOST * len(self.zoo.y)
 
     def truth(self) -> dict[str, float]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .checkpoint import read as read
     from .comparison import compare as compare
     from .guaranteed import prune as prune
+    from .prediction import predict_sparsity as predict_sparsity
     from .sweep import verify as verify
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ _ON_USE = {
     "analyze": "analysis",
     "certify": "certification",
     "compare": "comparison",
+    "predict_sparsity": "prediction",
     "prune": "guaranteed",
     "read": "checkpoint",
     "verify": "sweep",

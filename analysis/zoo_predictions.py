@@ -1,0 +1,79 @@
+"""How far the package predicts that each network of the zoo can be pruned, and how far it can on other images.
+
+5,000 labelled images that no network was trained on and no truth was measured on; the laws of `lqtheory.prediction`,
+each scope. Writes analysis/results/zoo_predictions.jsonl, one line for each network whose truth is recorded; with
+--refit zoo_predictions_refit.jsonl, the same for re-fitted weights.
+
+    python analysis/zoo_predictions.py --data FOLDER --networks FOLDER
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import train_zoo
+from train_zoo import ROOT, TRAINED_ON, append_line, images, load, read_lines, settings
+from zoo_truth import SCOPES
+
+from lqtheory.prediction import Judged, first_order, independent_errors, measured, predicted
+from lqtheory.records import Provenance
+
+RESULTS = ROOT / "analysis" / "results"
+IMAGES, STEP = 5000, 2
+LAWS = (first_order, independent_errors, measured)
+
+
+def predictions(judged: Judged) -> dict[str, dict[str, float]]:
+    """By law and scope, when weights are removed and the others stay."""
+    return {
+        law.__name__: {
+            scope: predicted(judged, method.budget, law=law, step=STEP).sparsity for scope, method in SCOPES.items()
+        }
+        for law in LAWS
+    }
+
+
+def refitted(judged: Judged) -> dict[str, dict[str, float]]:
+    """By scope, to first order, when the others answer by least squares."""
+    return {
+        "first_order": {
+            f"{scope} re-fitted": predicted(judged, method.budget, refit=True, step=2 * STEP).sparsity
+            for scope, method in SCOPES.items()
+        }
+    }
+
+
+def run(predict: Callable[[Judged], dict[str, dict[str, float]]], path: Path, data: Path, networks: Path) -> None:
+    """One line for each network that has a truth and none here yet."""
+    x, y = (each[TRAINED_ON : TRAINED_ON + IMAGES] for each in images(data, "train"))
+    done = read_lines(path)
+    for setting in settings():
+        if setting.name in done or setting.name not in read_lines(train_zoo.RESULTS):
+            continue
+        start = time.perf_counter()
+        network, _ = load(setting, networks / f"{setting.name}.safetensors")
+        found = predict(Judged(network, x, y))
+        about = {"seconds": round(time.perf_counter() - start, 1), **asdict(Provenance(setting.seed))}
+        append_line(path, {"name": setting.name, "predicted": found, **about})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    default = Path(os.environ.get("LQTHEORY_DATA", ROOT / ".." / "shared" / "data")) / "datasets" / "fashion-mnist"
+    parser.add_argument("--data", type=Path, default=default, help="folder of the four gzipped IDX files")
+    parser.add_argument("--networks", type=Path, default=ROOT / "build" / "zoo", help="folder of the networks")
+    parser.add_argument("--refit", action="store_true", help="predict for re-fitted weights")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.refit:
+        run(refitted, RESULTS / "zoo_predictions_refit.jsonl", arguments.data, arguments.networks)
+    else:
+        run(predictions, RESULTS / "zoo_predictions.jsonl", arguments.data, arguments.networks)
+
+
+if __name__ == "__main__":
+    main()
