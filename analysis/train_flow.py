@@ -1,15 +1,15 @@
 """Does feature flow regularisation make residual networks easier to thin out, and which of its two terms does it?
 
-Wu, Lan, Zhang and Xiang (arXiv 2106.02914) penalise length and curvature of the path of features. A small residual CNN
-on 10,000 images of Fashion-MNIST is trained with both, with the length or the curvature alone, with an l1 penalty on
-the scales of its batch norms, with group lasso over its filters, and plainly. Then the inner channels of all blocks are
-ranked together by what they add to the residual stream, the least are removed for real, and what is left is fine-tuned.
-Of each trained network the smallest share of channels is searched at which the accuracy on 5,000 training images is
-within half a point of the unpenalised network's of the same seed; and, without fine-tuning, the same for channels and
-for single weights. Strengths are chosen by the weights that stay, on the first seed; the test set decides nothing.
-Writes analysis/results/train_flow.jsonl; a run that is stopped goes on where it was.
+Wu, Lan, Zhang and Xiang (arXiv 2106.02914) penalise length and curvature of the path of features. Residual networks,
+an MLP and a small CNN, are trained on Fashion-MNIST with both, with the length or the curvature alone, with an l1
+penalty on the scales of the inner batch norms, with group lasso over neurons and filters, and plainly. Then the inner
+channels of all blocks are ranked together by what they add to the residual stream, the least are removed for real, and
+what is left is fine-tuned. Of each trained network the smallest share of channels is searched at which the accuracy on
+5,000 training images is within half a point of the unpenalised network's of the same seed; and, without fine-tuning,
+the same for channels and for single weights. Strengths are chosen by the weights that stay, on the first seed; the
+test set decides nothing. Writes analysis/results/train_flow.jsonl; a run that is stopped goes on where it was.
 
-    python analysis/train_flow.py --minutes 9
+    python analysis/train_flow.py --network "residual MLP" --minutes 9
 """
 
 import argparse
@@ -28,46 +28,80 @@ from training import DATA, RESULTS, Lines, Penalty, Split, accuracy, fit, row, s
 from lqtheory.pruning.recipe import Recipe
 from lqtheory.regularizers import FeatureFlow, curvature, group_lasso, length, penalised
 
-SEEDS, MOST_LOST, OCTAVE, TOP = (0, 1, 2), 0.005, 2, 7  # shares of channels down to 2 ** (-TOP / OCTAVE)
-IMAGES, EPOCHS, TUNING, RATE, TUNING_RATE = 10_000, 6, 1, 5e-3, 2e-3
-WIDTHS, BLOCKS = (8, 16), 3
+SEEDS, MOST_LOST, OCTAVE, TOP = (0, 1, 2), 0.005, 2, 11  # shares of channels down to 2 ** (-TOP / OCTAVE)
+RATE, TUNING_RATE = 5e-3, 2e-3
 
 
 class Block(nn.Module):
-    """x + BN(conv(ReLU(BN(conv(x))))), ReLU behind it."""
+    """x + BN(W BN(V x)_+), ReLU behind it; V and W are 3 x 3 convolutions or matrices."""
 
-    def __init__(self, width: int, inner: int) -> None:
+    def __init__(self, width: int, inner: int, spatial: bool) -> None:
         super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(width, inner, 3, padding=1, bias=False), nn.BatchNorm2d(inner)
-        self.conv2, self.norm2 = nn.Conv2d(inner, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        self.spatial = spatial
+        self.first, self.norm1 = layer(width, inner, spatial), norm(inner, spatial)
+        self.second, self.norm2 = layer(inner, width, spatial), norm(width, spatial)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x + self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))).relu()
+        return (x + self.norm2(self.second(self.norm1(self.first(x)).relu()))).relu()
 
     def contributions(self) -> torch.Tensor:
         r"""$|\gamma_c|\sqrt{\sum_o s_o^2\|W_{oc}\|^2}$ of each inner channel c, s being the second norm's factors."""
         state = self.state_dict()
         factor = state["norm2.weight"] / (state["norm2.running_var"] + self.norm2.eps).sqrt()
-        behind = (state["conv2.weight"] * factor.reshape(-1, 1, 1, 1)).square().sum((0, 2, 3)).sqrt()
+        behind = torch.einsum("o,oc...->c...", factor.square(), state["second.weight"].square())
+        behind = behind.flatten(1).sum(1).sqrt() if self.spatial else behind.sqrt()
         return state["norm1.weight"].abs() * behind
 
     def thinned(self, kept: torch.Tensor) -> "Block":
         """The block with these inner channels only."""
         state = self.state_dict()
-        cut = {"conv1.weight": state["conv1.weight"][kept], "conv2.weight": state["conv2.weight"][:, kept]}
+        cut = {"first.weight": state["first.weight"][kept], "second.weight": state["second.weight"][:, kept]}
         cut |= {name: tensor[kept] for name, tensor in state.items() if name.startswith("norm1") and tensor.ndim}
-        block = Block(self.conv1.in_channels, int(kept.sum()))
+        block = Block(len(state["norm2.weight"]), int(kept.sum()), self.spatial)
         block.load_state_dict({**state, **cut})
         return block.train(self.training)
 
 
+def layer(n: int, m: int, spatial: bool) -> nn.Conv2d | nn.Linear:
+    """A linear map without bias, of images or of vectors."""
+    return nn.Conv2d(n, m, 3, padding=1, bias=False) if spatial else nn.Linear(n, m, bias=False)
+
+
+def norm(width: int, spatial: bool) -> nn.BatchNorm2d | nn.BatchNorm1d:
+    """A batch norm for images or for vectors."""
+    return nn.BatchNorm2d(width) if spatial else nn.BatchNorm1d(width)
+
+
+def residual_mlp() -> nn.Sequential:
+    """784 pixels, six blocks on 64 features with 128 inner neurons each, ten classes."""
+    stem = nn.Sequential(nn.Flatten(), nn.Linear(784, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU())
+    return nn.Sequential(stem, *(Block(64, 128, False) for _ in range(6)), nn.Linear(64, 10))
+
+
 def residual_cnn() -> nn.Sequential:
-    """A strided stem, a stage of blocks, a strided convolution to twice the channels, another stage, and a mean."""
+    """A strided convolution and three blocks of 8 channels at 14 x 14, the same of 16 at 7 x 7, and the mean."""
     layers: list[nn.Module] = []
-    for before, width in zip((1, *WIDTHS), WIDTHS, strict=False):
+    for before, width in ((1, 8), (8, 16)):
         layers.append(nn.Sequential(nn.Conv2d(before, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()))
-        layers += [Block(width, width) for _ in range(BLOCKS)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], 10))
+        layers += [Block(width, width, True) for _ in range(3)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is trained, for how long, on how many images, and where the path of features is broken."""
+
+    make: Callable[[], nn.Sequential]
+    epochs: int
+    tuning: int  # epochs
+    images: int
+    stages: tuple[range, ...]
+
+
+NETWORKS = {
+    "residual MLP": Network(residual_mlp, 8, 2, 30_000, (range(7),)),
+    "residual CNN": Network(residual_cnn, 6, 1, 10_000, (range(4), range(4, 8))),
+}
 
 
 def blocks(net: nn.Sequential) -> list[Block]:
@@ -120,13 +154,12 @@ ABLATION = ("length", "curvature")  # one without the other, as strong as both t
 FLOWS = {"length": [length], "curvature": [curvature], "length and curvature": [length, curvature]}
 
 
-def trained(method: Method, seed: int, split: Split) -> nn.Sequential:
+def trained(network: Network, method: Method, seed: int, split: Split) -> nn.Sequential:
     """The network that the removal starts from."""
     torch.manual_seed(seed)
-    net = residual_cnn()
-    stages = [[str(at + k) for k in range(BLOCKS + 1)] for at in (0, BLOCKS + 1)]
-    with FeatureFlow(net, stages) as flow:
-        fit(net, split.train, EPOCHS, RATE, seed, penalty_of(method, net, flow))
+    net = network.make()
+    with FeatureFlow(net, [list(map(str, stage)) for stage in network.stages]) as flow:
+        fit(net, split.train, network.epochs, RATE, seed, penalty_of(method, net, flow))
     return net
 
 
@@ -143,17 +176,17 @@ def penalty_of(method: Method, net: nn.Sequential, flow: FeatureFlow) -> Penalty
     return None
 
 
-def measured(method: Method, seed: int, split: Split, wanted: float | None) -> dict[str, Any]:
+def measured(network: Network, method: Method, seed: int, split: Split, wanted: float | None) -> dict[str, Any]:
     """One line: the trained network, and the thinnest that is as accurate as is wanted, with and without tuning."""
     start = time.perf_counter()
-    net = trained(method, seed, split)
+    net = trained(network, method, seed, split)
     dense = accuracy(net, split.validation)
     wanted = dense - MOST_LOST if wanted is None else wanted
     found: dict[int, tuple[float, nn.Sequential]] = {}
 
     def passes(step: int) -> bool:
         thin = thinned(net, step)
-        fit(thin, split.train, TUNING, TUNING_RATE, seed + 100)
+        fit(thin, split.train, network.tuning, TUNING_RATE, seed + 100)
         found[step] = (accuracy(thin, split.validation), thin)
         return found[step][0] >= wanted
 
@@ -168,7 +201,7 @@ def measured(method: Method, seed: int, split: Split, wanted: float | None) -> d
         "channels": 2 ** (-best / OCTAVE),
         "kept": kept / weights,
         "kept_macs": kept_macs / macs,
-        "inner": [block.conv1.out_channels for block in blocks(thin)],
+        "inner": [len(block.first.weight) for block in blocks(thin)],
         "accuracy": accuracy(thin, split.test),
         "dense_accuracy": accuracy(net, split.test),
         "channels_untuned": 2 ** (-largest(keeps(lambda step: thinned(net, step)), TOP) / OCTAVE),
@@ -177,38 +210,52 @@ def measured(method: Method, seed: int, split: Split, wanted: float | None) -> d
     }
 
 
-def chosen(lines: Lines) -> Iterator[Method]:
+def asked(network: str, method: Method, seed: int) -> dict[str, Any]:
+    """The setting of a line."""
+    how = NETWORKS[network]
+    recipe = {"epochs": how.epochs, "tuning": how.tuning, "images": how.images}
+    return {"network": network, **recipe, **asdict(method), "seed": seed}
+
+
+def chosen(network: str, lines: Lines) -> Iterator[Method]:
     """The strengths that thin most on the validation images, with the first seed, and the ablation at that strength."""
-    for name in METHODS:
-        mine = [x for x in lines.read() if x["setting"]["penalty"] == name and x["setting"]["seed"] == SEEDS[0]]
+    found = lines.read()
+    for name, candidates in METHODS.items():
+        tried = [asked(network, method, SEEDS[0]) for method in candidates]
+        mine = [line for line in found if line["setting"] in tried]
         strength = min(mine, key=lambda line: line["kept"])["setting"]["strength"]
         yield Method(name, strength)
         if name == "length and curvature":
             yield from (Method(part, strength) for part in ABLATION)
 
 
-def work(lines: Lines) -> Iterator[tuple[Method, int]]:
+def work(network: str, lines: Lines) -> Iterator[tuple[Method, int]]:
     """All strengths with the first seed, the unpenalised network first; then what is chosen with all seeds."""
     for candidates in METHODS.values():
         yield from ((method, SEEDS[0]) for method in candidates)
     for seed in SEEDS:
-        yield from ((method, seed) for method in chosen(lines))
+        yield from ((method, seed) for method in chosen(network, lines))
 
 
 def table(lines: Lines) -> Iterator[str]:
     """The rows of the docs: mean, least and most over the seeds of the strengths that were chosen."""
     keys = ("dense_accuracy", "channels", "kept", "kept_macs", "accuracy", "channels_untuned", "weights_untuned")
     head = ("accuracy", "channels kept", "weights kept", "MACs kept", "accuracy then", "channels, not tuned")
-    yield row("penalty", "strength", *head, "single weights, not tuned")
-    yield row(*["---"] * (len(keys) + 2))
-    for method in chosen(lines):
-        mine = [x for x in lines.read() if x["setting"].items() >= asdict(method).items()]
-        yield row(method.penalty, f"{method.strength:g}", *(spread([line[key] for line in mine]) for key in keys))
+    yield row("network", "penalty", "strength", "seeds", *head, "single weights, not tuned")
+    yield row(*["---"] * (len(keys) + 4))
+    found = lines.read()
+    for network in NETWORKS:
+        for method in chosen(network, lines):
+            settings = [asked(network, method, seed) for seed in SEEDS]
+            mine = [line for line in found if line["setting"] in settings]
+            cells = (spread([line[key] for line in mine]) for key in keys)
+            yield row(network, method.penalty, f"{method.strength:g}", len(mine), *cells)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the datasets")
+    parser.add_argument("--network", choices=NETWORKS, action="append", help="all of them unless given")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this time")
     parser.add_argument("--table", action="store_true", help="print what is there")
     arguments = parser.parse_args()
@@ -217,18 +264,19 @@ def main() -> None:
     if arguments.table:
         print(*table(lines), sep="\n")
         return
-    split = Split.of(arguments.data / "fashion-mnist", IMAGES)
-    for method, seed in work(lines):
-        setting = {**asdict(method), "seed": seed}
-        if lines.has(setting):
-            continue
-        if time.monotonic() > end:
-            return
-        plain = [x for x in lines.read() if x["setting"] == {**asdict(Method("none")), "seed": seed}]
-        wanted = plain[0]["validation"]["wanted"] if plain else None
-        found = measured(method, seed, split, wanted)
-        lines.write(setting, found, seed)
-        print(setting, {k: v for k, v in found.items() if k != "validation"}, flush=True)
+    for network in arguments.network or NETWORKS:
+        split = Split.of(arguments.data / "fashion-mnist", NETWORKS[network].images)
+        for method, seed in work(network, lines):
+            setting = asked(network, method, seed)
+            if lines.has(setting):
+                continue
+            if time.monotonic() > end:
+                return
+            plain = asked(network, Method("none"), seed)
+            wanted = [line["validation"]["wanted"] for line in lines.read() if line["setting"] == plain]
+            found = measured(NETWORKS[network], method, seed, split, wanted[0] if wanted else None)
+            lines.write(setting, found, seed)
+            print(setting, {k: v for k, v in found.items() if k != "validation"}, flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def drawn(n, seed):
 
 @pytest.fixture(scope="module")
 def split():
-    return Split(drawn(2000, 0), drawn(500, 1), drawn(500, 2))
+    return Split(drawn(1024, 0), drawn(300, 1), drawn(300, 2))
 
 
 def tiny():
@@ -101,7 +101,8 @@ def tiny_cnn():
 
 @pytest.mark.parametrize("make", [tiny, tiny_cnn])
 def test_certificates_hold_for_stacks_and_graphs_and_can_be_trained_for(make, split, monkeypatch):
-    monkeypatch.setitem(train_frontier.NETWORKS, "tiny", train_frontier.Network(make, 4, (), (), 400))
+    monkeypatch.setitem(train_frontier.NETWORKS, "tiny", train_frontier.Network(make, 6, (), (), 100))
+    monkeypatch.setattr(train_frontier, "PREVIEW", 50)
     monkeypatch.setattr(train_frontier, "SPARSITIES", (0.5, 0.7))
     monkeypatch.setattr(train_frontier, "RATE", 2e-2)
     shares = {}
@@ -132,8 +133,7 @@ def test_the_most_certified_strength_is_chosen_among_those_that_are_accurate_eno
     assert train_frontier.chosen(found, "x") == train_frontier.Setting("x", "norms and l0", 0.1, 0)
 
 
-def small_residual_cnn():
-    net = train_flow.residual_cnn()
+def drawn_at_random(net):
     for p in net.parameters():  # no symmetry that could hide a channel cut in the wrong place
         nn.init.normal_(p, 0.0, 0.2, generator=torch.Generator().manual_seed(p.numel()))
     for name, buffer in net.named_buffers():
@@ -142,12 +142,14 @@ def small_residual_cnn():
     return net.eval()
 
 
-def test_thinned_networks_are_those_whose_least_channels_say_nothing():
-    net, x = small_residual_cnn(), torch.rand(3, 1, 28, 28)
+@pytest.mark.parametrize("name", train_flow.NETWORKS)
+def test_thinned_networks_are_those_whose_least_channels_say_nothing(name):
+    net, x = drawn_at_random(train_flow.NETWORKS[name].make()), torch.rand(3, 1, 28, 28)
+    channels = [len(block.first.weight) for block in train_flow.blocks(net)]
     torch.testing.assert_close(train_flow.thinned(net, 0)(x), net(x))
     thin = train_flow.thinned(net, 3)
-    inner = [block.conv1.out_channels for block in train_flow.blocks(thin)]
-    assert sum(inner) == round(72 * 2**-1.5)
+    inner = [len(block.first.weight) for block in train_flow.blocks(thin)]
+    assert sum(inner) == round(sum(channels) * 2**-1.5)
     assert min(inner) >= 1
     scores = [block.contributions() for block in train_flow.blocks(net)]
     for score, block, count in zip(scores, train_flow.blocks(net), inner, strict=True):
@@ -155,11 +157,10 @@ def test_thinned_networks_are_those_whose_least_channels_say_nothing():
         block.norm1.weight.data[silent] = 0
         block.norm1.bias.data[silent] = 0
     torch.testing.assert_close(thin(x), net(x), rtol=1e-4, atol=1e-4)
-    weights, macs = train_flow.size(net, x)
-    assert train_flow.size(thin, x)[0] == weights - sum(
-        2 * 9 * w * (w - n) for w, n in zip([8, 8, 8, 16, 16, 16], inner, strict=True)
-    )
-    assert train_flow.size(thin, x)[1] < 0.6 * macs
+    (weights, macs), (kept, kept_macs) = train_flow.size(net, x), train_flow.size(thin, x)
+    each = [block.first.weight[0].numel() for block in train_flow.blocks(net)]
+    assert weights - kept == sum(2 * size * (n - m) for size, n, m in zip(each, channels, inner, strict=True))
+    assert kept_macs < 0.7 * macs
 
 
 @pytest.mark.parametrize("penalty", ["length and curvature", "l1 of the scales", "group lasso"])
@@ -169,8 +170,8 @@ def test_flow_penalties_are_of_the_pass_just_made_and_make_what_they_name_small(
     sizes = []
     for strength in (0.0, 1.0):
         torch.manual_seed(0)
-        net = train_flow.residual_cnn()
-        stages = [["0", "1", "2", "3"], ["4", "5", "6", "7"]]
+        net = train_flow.residual_mlp()
+        stages = [[str(k) for k in range(7)]]
         with train_flow.FeatureFlow(net, stages) as flow:
             term = train_flow.penalty_of(train_flow.Method(penalty, strength), net, flow)
             measure = train_flow.penalty_of(train_flow.Method(penalty, 1.0), net, flow)
@@ -180,17 +181,16 @@ def test_flow_penalties_are_of_the_pass_just_made_and_make_what_they_name_small(
     assert 0 < sizes[1] < 0.95 * sizes[0]
 
 
-def test_the_ablation_has_the_strength_that_thins_most_and_the_table_its_rows(tmp_path):
-    lines = Lines(tmp_path / "lines.jsonl")
+def test_the_ablation_has_the_strength_that_thins_most_and_the_table_its_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_flow, "NETWORKS", {"x": train_flow.Network(tiny, 1, 1, 1, ())})
+    lines, other = Lines(tmp_path / "lines.jsonl"), [train_flow.Method(part, 0.1) for part in train_flow.ABLATION]
     keys = ("dense_accuracy", "channels", "kept_macs", "accuracy", "channels_untuned", "weights_untuned")
-    for method in (m for candidates in train_flow.METHODS.values() for m in candidates):
-        kept = 0.5 - method.strength
-        lines.write({**vars(method), "seed": 0}, {**dict.fromkeys(keys, 0.25), "kept": kept}, 0)
-    best = {method.penalty: method.strength for method in train_flow.chosen(lines)}
+    for method in [m for candidates in train_flow.METHODS.values() for m in candidates] + other:
+        found = {**dict.fromkeys(keys, 0.25), "kept": 0.5 - method.strength}
+        lines.write(train_flow.asked("x", method, 0), found, 0)
+    best = {method.penalty: method.strength for method in train_flow.chosen("x", lines)}
     assert best["length"] == best["curvature"] == best["length and curvature"] == 0.1
-    lines.write({**vars(train_flow.Method("curvature", 0.1)), "seed": 0}, {**dict.fromkeys(keys, 0.25), "kept": 1}, 0)
-    lines.write({**vars(train_flow.Method("length", 0.1)), "seed": 0}, {**dict.fromkeys(keys, 0.25), "kept": 0.2}, 0)
-    lines.write({**vars(train_flow.Method("length", 0.1)), "seed": 1}, {**dict.fromkeys(keys, 0.75), "kept": 0.4}, 0)
-    (row,) = [row for row in train_flow.table(lines) if row.startswith("| length |")]
-    assert row.startswith("| length | 0.1 | 50.0% (25.0% to 75.0%) |")
+    lines.write(train_flow.asked("x", other[0], 1), {**dict.fromkeys(keys, 0.75), "kept": 0.2}, 1)
+    (row,) = [row for row in train_flow.table(lines) if row.startswith("| x | length |")]
+    assert row.startswith("| x | length | 0.1 | 2 | 50.0% (25.0% to 75.0%) |")
     assert "| 30.0% (20.0% to 40.0%) |" in row
