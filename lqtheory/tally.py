@@ -58,7 +58,7 @@ class Tally16:
 
     def __init__(self, dtype: str, layout: Layout, exponents: tuple[float, ...]) -> None:
         self.grid, self.layout, self.exponents = GRIDS.get(dtype, GRIDS["float16"]), layout, exponents
-        self.widened = None if dtype in GRIDS else _float16_patterns(dtype)
+        self.widened = None if dtype in GRIDS else float16_patterns(dtype)
         self.magnitudes = self.grid.magnitude(np.arange(1 << 15))
         self.table = _powers_16(self.grid, exponents)
         self.counts = kernel_tables.table_16()
@@ -181,7 +181,7 @@ def _as_float64(bits: np.ndarray) -> np.ndarray:
     return bits.view(np.float32).astype(np.float64).view(np.uint64)
 
 
-def _float16_patterns(dtype: str) -> np.ndarray:
+def float16_patterns(dtype: str) -> np.ndarray:
     """The float16 pattern of each of the 256 patterns of an 8-bit float."""
     with np.errstate(invalid="ignore"):  # NaN patterns
         return decode(np.arange(256, dtype=np.uint8), dtype).astype(np.float16).view(np.uint16)
