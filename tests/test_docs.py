@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import lqtheory
+
 ROOT = Path(__file__).parents[1]
 THEORY = "\n".join(path.read_text() for path in sorted((ROOT / "docs" / "theory").glob("*.md")))
 HEADINGS = set(re.findall(r"^### ((?:Definition|Theorem) \d+)", THEORY, flags=re.MULTILINE))
@@ -61,3 +63,11 @@ def test_each_theorem_and_its_function_name_each_other_and_its_test_exists(resul
     functions = set(re.findall(r"`(test_\w+)`", text))
     assert tests or functions, "no test"
     assert all((ROOT / path).exists() for path in tests)
+
+
+def test_the_first_page_of_the_api_has_every_name_of_the_package():
+    page = (ROOT / "docs" / "api" / "index.md").read_text()
+    names = {
+        name for name in dir(lqtheory) if getattr(getattr(lqtheory, name), "__module__", "").startswith("lqtheory.")
+    }
+    assert set(re.findall(r"`lq\.(\w+) <", page)) == names

@@ -35,8 +35,9 @@ def report(
 ) -> None:
     """Write one self-contained HTML page about each RUN.
 
-    RUN is a checkpoint, which is then measured (two or more are also compared), the JSON of `lqtheory analyze` or
-    `compare`, or the records (.jsonl) of `verify` or `demo`. The page needs no network and no other file.
+    RUN is a checkpoint, which is then measured (two or more are also compared), the JSON of `analyze`, `compare`,
+    `certify` or `prune` (recipe.json), or records (.jsonl) of `bound`, `verify` or `demo`. The page needs no network
+    and no other file.
     """
     from ..measure import QS
     from ..report import html, read_runs, write

@@ -18,7 +18,15 @@ from .comparisons import comparison_section
 from .ladders import records_section
 from .networks import network_section
 from .page import Section
+from .promises import certificate_section, recipe_section
 from .runs import Run as Run, fingerprints, of_analysis as of_analysis, read_runs as read_runs
+
+SECTIONS = {
+    "analysis": network_section,
+    "comparison": comparison_section,
+    "certificate": certificate_section,
+    "recipe": recipe_section,
+}
 
 
 def html(runs: Sequence[Run], command: str = "", title: str = "") -> str:
@@ -51,7 +59,7 @@ def section(run: Run) -> Section:
     """The part of the page that a run fills."""
     if run.kind == "records":
         return records_section(run.source, run.document)
-    return (network_section if run.kind == "analysis" else comparison_section)(run.document)
+    return SECTIONS[run.kind](run.document)
 
 
 def told_apart(sections: Sequence[Section]) -> list[Section]:

@@ -13,12 +13,19 @@ from ..measure import QS
 from ..outline import FINE, outline
 from ..records import Record, read as read_records
 
+BY_KEYS = {
+    "certificate": {"sparsity", "drop_sparsity", "rates", "drops", "summary"},
+    "recipe": {"method", "sparsity", "tensors", "command"},
+}
 HASHED = 1 << 32  # larger files are named without their sum
 
 
 @dataclass(frozen=True)
 class Run:
-    """One part of a report: `kind` is "analysis", "comparison" or "records", `document` plain data of that kind."""
+    """One part of a report: `kind` is "analysis", "comparison", "certificate", "recipe" or "records".
+
+    `document` is plain data of that kind.
+    """
 
     kind: str
     source: str
@@ -31,7 +38,7 @@ def read_runs(
 ) -> list[Run]:
     """A run for each source, in their order; two or more checkpoints are also compared, ahead of everything else.
 
-    A source is `.jsonl` with records, `.json` of `lqtheory analyze` or `compare`, or whatever `analyze` takes.
+    A source is `.jsonl` with records, `.json` of `analyze`, `compare`, `certify` or `prune`, or what `analyze` takes.
     """
     runs: list[Run] = []
     measured: list[Analysis] = []
@@ -79,10 +86,13 @@ def _document(path: Path) -> Run:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}.") from None
-    schema = document.get("schema") if isinstance(document, dict) else None
-    kind = {ANALYSIS: "analysis", COMPARISON: "comparison"}.get(str(schema))
+    keys = document if isinstance(document, dict) else {}
+    kind = {ANALYSIS: "analysis", COMPARISON: "comparison"}.get(str(keys.get("schema")))
+    kind = kind or next((name for name, needed in BY_KEYS.items() if needed <= keys.keys()), None)
     if kind is None:
-        raise ValueError(f"{path} must have the schema {ANALYSIS!r} or {COMPARISON!r}, got {schema!r}.")
+        got = repr(keys.get("schema"))
+        known = f"{ANALYSIS!r} or {COMPARISON!r}, or be of certify or prune"
+        raise ValueError(f"{path} must have the schema {known}, got {got}.")
     return Run(kind, str(path), document, (str(path),))
 
 

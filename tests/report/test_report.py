@@ -205,3 +205,53 @@ def test_what_cannot_be_shown_is_refused_in_one_sentence(tmp_path, name, text, s
     assert sentence in result.output
     assert "Traceback" not in result.output
     assert not (tmp_path / "page.html").exists()
+
+
+CERTIFICATE = {
+    "sparsity": 0.1,
+    "limit": 0.01,
+    "confidence": 0.95,
+    "n": 1793,
+    "sparsities": [0.05, 0.1, 0.15],
+    "lost": [0, 3, 40],
+    "rates": [0.0017, 0.0043, 0.029],
+    "drop_sparsity": 0.15,
+    "samples": 2000,
+    "gained": [0, 5, 39],
+    "drops": [0.0015, 0.0021, 0.0082],
+    "method": "Recipe(score='<b>')",
+    "source": "Theorem 29",
+    "drop_source": "Theorem 35",
+    "summary": "At 10 % sparsity, few are lost. At 15 %, the accuracy falls little.",
+}
+
+
+def test_a_certificate_shows_both_promises_and_each_step(tmp_path):
+    (tmp_path / "certificate.json").write_text(json.dumps(CERTIFICATE))
+    parsed = Page(html(read_runs([tmp_path / "certificate.json"])))
+    assert not parsed.faults
+    for part in ("10.0 %", "15.0 %", "Theorem 35", "At 15 %, the accuracy falls little.", "Recipe(score='<b>')"):
+        assert part.replace(" %", "\u00a0%") in parsed.text or part in parsed.text
+    bands = [a["aria-label"] for tag, a in parsed.elements if "band" in (a.get("class") or "")]
+    assert len(bands) == 3
+    assert bands[2] == "15 % sparsity: at most 2.9 % lost, accuracy at most 0.8 % lower".replace(" %", "\u00a0%")
+
+
+def test_a_certificate_of_nothing_is_a_page(tmp_path):
+    nothing = {key: [] for key in ("sparsities", "lost", "rates", "gained", "drops")}
+    (tmp_path / "c.json").write_text(json.dumps(CERTIFICATE | nothing | {"sparsity": 0.0, "drop_sparsity": 0.0}))
+    assert not Page(html(read_runs([tmp_path / "c.json"]))).faults
+
+
+def test_a_recipe_shows_what_each_layer_kept(tmp_path):
+    np.savez(tmp_path / "net.npz", **network())
+    recipe = {"method": {"score": "magnitude", "fit": None}, "sparsity": 0.5, "seed": 7, "device": "cpu"}
+    recipe |= {"command": "lqtheory prune net.npz", "source": {"file": "net.npz"}}
+    recipe |= {"tensors": {"a.weight": {"kept": 25, "of": 100}, "b.weight": {"kept": 75, "of": 100}}}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    parsed = Page(html(read_runs([tmp_path / "recipe.json"])))
+    assert not parsed.faults
+    assert "100 of 200 weights of net.npz were kept" in parsed.text
+    bars = [a["style"] for tag, a in parsed.elements if tag == "td" and a.get("class") == "bar"]
+    assert bars == ["--b:25.0%", "--b:75.0%"]
+    assert "fit" not in parsed.text.split("Settings")[1].split("Reproduce")[0]
