@@ -1,4 +1,4 @@
-"""Numbers by name, drawn from records: bars in groups, points by tier, bands over seeds. Nothing is computed here."""
+"""Numbers by name, drawn from records: bars in groups, marks, bands over seeds. Nothing is computed here."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -49,6 +49,16 @@ def tightness_by_tier(rows: Mapping[str, Mapping[str, Sequence[float]]], ax: Axe
     ax.grid(visible=False, axis="x")
     ax.set_ylabel("bound over measured error")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2)
+    return ax
+
+
+def scatter(rows: Mapping[str, Iterable[tuple[float, float]]], ax: Axes) -> Axes:
+    """A mark for each pair, one kind of mark for each series."""
+    for (name, points), style in zip(rows.items(), METHODS, strict=False):
+        ax.plot(*zip(*points, strict=True), **style, linestyle="none", mfc="none", label=name)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(PERCENT)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, columnspacing=1.2)
     return ax
 
 
