@@ -163,6 +163,14 @@ def spread(found: Table, about: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**about, "quantity": "spread", "truth": truth, "networks": len(y), "quantiles": quantiles}
 
 
+def points(found: Table, about: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """First-order prediction and truth of each network."""
+    for truth, y in found.truths.items():
+        if own("first_order", truth) in found.indices:
+            pairs = np.stack([found.indices[own("first_order", truth)], y], axis=1).round(3).tolist()
+            yield {**about, "quantity": "points", "truth": truth, "points": pairs}
+
+
 def residuals(found: Table, recipes: Sequence[str], about: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """By part of the recipe: how much higher an index ranks networks than the truth does, mean share of all ranks."""
     for truth, y in found.truths.items():
@@ -202,6 +210,7 @@ def study(folder: Path = FOLDER) -> Iterator[dict[str, Any]]:
         yield from spread(found, about)
         yield from correlations(found, about)
         yield from differences(found, about)
+        yield from points(found, about)
         recipes = [f"{settings[n]['optimizer']}, {settings[n]['penalty']}" for n in found.names]
         yield from residuals(found, recipes, about)
     yield from errors(tables)
@@ -210,7 +219,7 @@ def study(folder: Path = FOLDER) -> Iterator[dict[str, Any]]:
 def main() -> None:
     provenance = asdict(Provenance(SEED))
     lines = [{"quantity": "provenance", **provenance}, *study()]
-    RESULTS.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    RESULTS.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ each scope. Writes analysis/results/zoo_predictions.jsonl, one line for each net
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import train_zoo
-from train_zoo import ROOT, TRAINED_ON, append_line, images, load, read_lines, settings
+from train_zoo import ROOT, TRAINED_ON, Setting, append_line, images, load, read_lines, settings
 from zoo_truth import SCOPES
 
 from lqtheory.prediction import Judged, first_order, independent_errors, measured, predicted
@@ -47,12 +47,17 @@ def refitted(judged: Judged) -> dict[str, dict[str, float]]:
     }
 
 
-def run(predict: Callable[[Judged], dict[str, dict[str, float]]], path: Path, data: Path, networks: Path) -> None:
+def run(
+    predict: Callable[[Judged], dict[str, dict[str, float]]],
+    path: Path,
+    data: Path,
+    networks: Path,
+    chosen: Iterable[Setting],
+) -> None:
     """One line for each network that has a truth and none here yet."""
     x, y = (each[TRAINED_ON : TRAINED_ON + IMAGES] for each in images(data, "train"))
-    done = read_lines(path)
-    for setting in settings():
-        if setting.name in done or setting.name not in read_lines(train_zoo.RESULTS):
+    for setting in chosen:
+        if setting.name in read_lines(path) or setting.name not in read_lines(train_zoo.RESULTS):
             continue
         start = time.perf_counter()
         network, _ = load(setting, networks / f"{setting.name}.safetensors")
@@ -67,12 +72,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=default, help="folder of the four gzipped IDX files")
     parser.add_argument("--networks", type=Path, default=ROOT / "build" / "zoo", help="folder of the networks")
     parser.add_argument("--refit", action="store_true", help="predict for re-fitted weights")
+    parser.add_argument("--rank", type=int, default=0, help="do every RANKS-th network, from this one on")
+    parser.add_argument("--ranks", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.refit:
-        run(refitted, RESULTS / "zoo_predictions_refit.jsonl", arguments.data, arguments.networks)
-    else:
-        run(predictions, RESULTS / "zoo_predictions.jsonl", arguments.data, arguments.networks)
+    predict, name = (refitted, "zoo_predictions_refit") if arguments.refit else (predictions, "zoo_predictions")
+    chosen = list(settings())[arguments.rank :: arguments.ranks]
+    run(predict, RESULTS / f"{name}.jsonl", arguments.data, arguments.networks, chosen)
 
 
 if __name__ == "__main__":
