@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
 from .._checks import check_finite
-from .graph import Graph, Observed, check_graphs, drift, graph_batches, observed_sizes, rounding, walk
+from .graph import Graph, Size, check_graphs, drift, graph_batches, rounding, walk
 from .layers import RELU
 from .network import FLOAT64, NetworkBound
 from .nodes import Add, Affine, Fixed, Op, Pointwise
 from .quadratic import Certificate, Multipliers, Residual, certificate
-from .rounding import norm_up, row_norms_up, up
+from .rounding import norm_up, row_norms_up, up, up_each
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,37 +43,46 @@ class Chain:
         return cls(tuple(blocks), head, tuple(reader.places), reader.mean)
 
 
-def residual_bound(
-    dense: Graph, pruned: Graph, x: ArrayLike, seen: Sequence[Observed], multipliers: Multipliers
-) -> NetworkBound:
+def residual_bound(dense: Graph, pruned: Graph, x: ArrayLike, multipliers: Multipliers) -> NetworkBound:
     r"""$\|f-\hat f\|_{L_2}\le\sum_l\sqrt{E\,e_l^\top U_le_l}$, $e_l$ the local errors on the sample `x`, Theorem 33.
 
-    `seen` is what `observe` gave for the same sample, `multipliers` as `quadratic.certificate` has them.
+    `multipliers` as `quadratic.certificate` has them; the last share is that of rounding in both outputs.
     """
+    return mean_bound(residual_terms(dense, pruned, x, residual_certificate(dense, pruned, x, multipliers)))
+
+
+def residual_certificate(dense: Graph, pruned: Graph, x: ArrayLike, multipliers: Multipliers) -> Certificate:
+    """Theorem 32 for the pruned network and inputs of the shape of `x`: what takes long, and depends on no input."""
     check_graphs(dense, pruned)
     inputs, chain = check_finite(x, "x"), Chain.of(pruned)
-    last = _square(chain, seen)
-    found = certificate(chain.blocks, chain.head.weight, prod(last[1:]), last[1], multipliers)
-    squares, norms = np.zeros(len(chain.places)), np.zeros(len(chain.places))
-    for part in graph_batches(inputs):
-        values = dense.values(part)
-        for k, at in enumerate(chain.places):
-            change = _change(dense, pruned, at)
-            e = change(values[dense.nodes[at].inputs[0]])
-            plain = row_norms_up(e.reshape(len(e), -1))
-            cost = found.cost(k, e) if k < len(found.forms) else plain
-            squares[k], norms[k] = np.hypot(squares[k], norm_up(cost[None])), np.hypot(norms[k], norm_up(plain[None]))
-    costs, own = ([up(v / len(inputs) ** 0.5, 64) for v in total] for total in (squares, norms))
-    lost, rest = _rounding(dense, pruned, seen, chain, own, found)
-    local = tuple(up(cost + extra, 4) for cost, extra in zip(costs, lost, strict=True))
-    value = up(sum(local) + rest, len(local) + 2)
+    last = _square(chain, [value.shape[1:] for value in dense.values(inputs[:1])])
+    return certificate(chain.blocks, chain.head.weight, prod(last[1:]), last[1], multipliers)
+
+
+def residual_terms(
+    dense: Graph, pruned: Graph, x: ArrayLike, found: Certificate
+) -> Float64[np.ndarray, "layers_and_rounding n"]:
+    r"""Theorem 33 at each input: bounds of what the error of each layer does to the output, rounding in it last.
+
+    The sums over the first axis bound $\|f(x_i)-\hat f(x_i)\|$.
+    """
+    chain = Chain.of(pruned)
+    return np.concatenate(
+        [_terms(dense, pruned, part, chain, found) for part in graph_batches(check_finite(x, "x"))], 1
+    )
+
+
+def mean_bound(terms: Float64[np.ndarray, "layers_and_rounding n"]) -> NetworkBound:
+    """Root mean squares of the terms and their sum, by Minkowski."""
+    local = [up(norm_up(row[None]) / len(row) ** 0.5, 4) for row in terms]
+    value = up(sum(local), len(local) + 2)
     about = f"about the calibration sample; {FLOAT64}"
-    return NetworkBound(value, "upper", "Theorem 33", about, (*local, rest), (1.0,) * (len(local) + 1))
+    return NetworkBound(value, "upper", "Theorem 33", about, tuple(local), (1.0,) * len(local))
 
 
-def _square(chain: Chain, seen: Sequence[Observed]) -> tuple[int, ...]:
+def _square(chain: Chain, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """The shape of the last image; all must be square and the mean must be over all of it."""
-    last, image = seen[chain.places[-2]].shape, seen[-1].shape
+    last, image = shapes[chain.places[-2]], shapes[-1]
     if image[-1] != image[-2]:
         raise ValueError(f"images must be square, got shape {image}.")
     if not chain.mean.startswith(("mean (2, 3)", f"average {last[1:]}")):
@@ -80,21 +90,27 @@ def _square(chain: Chain, seen: Sequence[Observed]) -> tuple[int, ...]:
     return last
 
 
-def _rounding(
-    dense: Graph, pruned: Graph, seen: Sequence[Observed], chain: Chain, own: Sequence[float], found: Certificate
-) -> tuple[list[float], float]:
-    """What float64 adds: to each local error, and to the outputs of both networks, by norms alone (Theorem 31)."""
-    shapes, sizes, drifts = observed_sizes(dense, seen)
-    local, lost = [0.0] * len(dense.nodes), []
-    for k, (at, norm) in enumerate(zip(chain.places, own, strict=True)):
+def _terms(dense: Graph, pruned: Graph, x: np.ndarray, chain: Chain, found: Certificate) -> np.ndarray:
+    """The terms for a few inputs; what float64 adds to them and to both outputs goes by norms alone (Theorem 31)."""
+    values = dense.values(x)
+    shapes = [value.shape[1:] for value in values]
+    seen: list[Size] = [row_norms_up(value.reshape(len(x), -1)) for value in values]
+    drifts = drift(dense, seen, shapes)
+    sizes: list[Size] = [up_each(np.add(a, b)) for a, b in zip(seen, drifts, strict=True)]
+    local: list[Size] = [np.zeros(len(x))] * len(dense.nodes)
+    terms = []
+    for k, at in enumerate(chain.places):
         change, before = _change(dense, pruned, at), dense.nodes[at].inputs[0]
-        moved = up(change.norm * float(drifts[before]) + float(rounding(change, sizes[before], shapes[at])), 4)
-        local[at] = up(norm + moved, 2)
-        lost.append(up(moved * (found.largest(k) if k < len(found.forms) else 1.0), 2))
+        e = change(values[before])
+        plain = row_norms_up(e.reshape(len(e), -1))
+        moved = up_each(change.norm * np.asarray(drifts[before]) + rounding(change, sizes[before], shapes[at]), 4)
+        local[at] = up_each(plain + moved, 2)
+        inside = k < len(found.forms)
+        terms.append(up_each(found.cost(k, e) + found.largest(k) * moved if inside else plain + moved, 4))
     deltas, _ = walk(dense, pruned, local, sizes, shapes)
-    hat_sizes = [up(float(a) + float(b)) for a, b in zip(sizes, deltas, strict=True)]
+    hat_sizes: list[Size] = [up_each(np.add(a, b)) for a, b in zip(sizes, deltas, strict=True)]
     last = len(dense.nodes) - 1
-    return lost, up(float(drift(dense, sizes, shapes)[last]) + float(drift(pruned, hat_sizes, shapes)[last]), 2)
+    return np.array([*terms, up_each(np.add(drifts[last], drift(pruned, hat_sizes, shapes)[last]), 2)])
 
 
 def _change(dense: Graph, pruned: Graph, at: int) -> Affine:

@@ -7,7 +7,7 @@ import pytest
 
 from lqtheory.bounds.graph import graph_tier_c, observe
 from lqtheory.bounds.quadratic import SLACK, Lattice, Residual, check_positive
-from lqtheory.bounds.residual import Chain, certificate, residual_bound
+from lqtheory.bounds.residual import Chain, certificate, residual_bound, residual_certificate, residual_terms
 
 torch = pytest.importorskip("torch")
 trace = pytest.importorskip("lqtheory.bounds.trace").trace
@@ -61,11 +61,14 @@ def test_no_violation_whatever_the_multipliers(seed, rms):
     dense, pruned, x, multipliers = drawn(seed)
     graphs, inputs = (trace(dense, x), trace(pruned, x)), x.numpy()
     seen = observe(graphs[0], inputs)
-    bound = residual_bound(*graphs, inputs, seen, multipliers)
+    bound = residual_bound(*graphs, inputs, multipliers)
     observed = rms(graphs[0](inputs) - graphs[1](inputs))
     assert not bound.violated(observed)
+    terms = residual_terms(*graphs, inputs, residual_certificate(*graphs, inputs, multipliers))
+    assert np.all(np.linalg.norm(graphs[0](inputs) - graphs[1](inputs), axis=1) <= terms.sum(axis=0))
+    assert np.all(np.array([rms(row[:, None]) for row in terms]) <= bound.local)
     assert sum(bound.shares) == pytest.approx(1)
-    even = residual_bound(*graphs, inputs, seen, [(0 * a, 0.0) for a, _ in multipliers])
+    even = residual_bound(*graphs, inputs, [(0 * a, 0.0) for a, _ in multipliers])
     assert not even.violated(observed)
     assert even.value < graph_tier_c(*graphs, seen).value
 
@@ -157,7 +160,7 @@ def test_a_mean_over_less_than_a_square_image_is_refused(shape, pool, message):
     module = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3, 1, 1), torch.nn.ReLU(), Pool(pool), torch.nn.Linear(4, 3))
     graph, x = trace(module, torch.zeros(shape)), np.ones(shape)
     with pytest.raises(ValueError, match=message):
-        residual_bound(graph, graph, x, observe(graph, x), [(np.zeros(4), 0.0)])
+        residual_bound(graph, graph, x, [(np.zeros(4), 0.0)])
 
 
 class Pool(torch.nn.Module):
