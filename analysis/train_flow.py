@@ -223,6 +223,8 @@ def chosen(network: str, lines: Lines) -> Iterator[Method]:
     for name, candidates in METHODS.items():
         tried = [asked(network, method, SEEDS[0]) for method in candidates]
         mine = [line for line in found if line["setting"] in tried]
+        if not mine:
+            return
         strength = min(mine, key=lambda line: line["kept"])["setting"]["strength"]
         yield Method(name, strength)
         if name == "length and curvature":
@@ -247,7 +249,8 @@ def table(lines: Lines) -> Iterator[str]:
     for network in NETWORKS:
         for method in chosen(network, lines):
             settings = [asked(network, method, seed) for seed in SEEDS]
-            mine = [line for line in found if line["setting"] in settings]
+            if not (mine := [line for line in found if line["setting"] in settings]):
+                continue
             cells = (spread([line[key] for line in mine]) for key in keys)
             yield row(network, method.penalty, f"{method.strength:g}", len(mine), *cells)
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Network:
 NETWORKS = {
     "LeNet-300-100, MNIST": Network(lambda: mlp(784, 300, 100, 10), "mnist", 6, 2),
     "LeNet-300-100, Fashion-MNIST": Network(lambda: mlp(784, 300, 100, 10), "fashion-mnist", 6, 2, None, 0.2),
-    "LeNet-5, MNIST": Network(lenet5, "mnist", 6, 2, 20_000),
+    "LeNet-5, MNIST": Network(lenet5, "mnist", 4, 1, 20_000),
 }
 
 
@@ -173,50 +174,36 @@ def wanted_of(network: str, seed: int, lines: Lines) -> float | None:
     return found[0] if found else None
 
 
-def best_strengths(network: str, lines: Lines) -> Iterator[Method]:
-    """Of each penalty the strengths that compress most on the validation images, with the first seed."""
-    for name in METHODS:
-        of_name = asked(network, Method(name), SEEDS[0])
-        del of_name["strengths"]
-        mine = [line for line in lines.read() if of_name.items() <= line["setting"].items()]
-        yield Method(name, max(mine, key=lambda line: line["ratio"])["setting"]["strengths"])
+def best(network: str, penalty: str, lines: Lines) -> Method | None:
+    """The strengths of a penalty that compress most on the validation images, with the first seed; None of none."""
+    of_penalty = asked(network, Method(penalty), SEEDS[0])
+    del of_penalty["strengths"]
+    mine = [line for line in lines.read() if of_penalty.items() <= line["setting"].items()]
+    return Method(penalty, max(mine, key=lambda line: line["ratio"])["setting"]["strengths"]) if mine else None
 
 
 def work(network: str, lines: Lines) -> Iterator[tuple[Method, int]]:
-    """All strengths with the first seed, the unpenalised network first; the best of each with the other seeds."""
+    """Of each penalty all strengths with the first seed and the best with the others; first of all none."""
     for penalty in METHODS:
         yield from ((method, SEEDS[0]) for method in candidates(network, penalty))
-    for method in best_strengths(network, lines):
-        yield from ((method, seed) for seed in SEEDS[1:])
+        if method := best(network, penalty, lines):
+            yield from ((method, seed) for seed in SEEDS[1:])
 
 
 def table(lines: Lines) -> Iterator[str]:
     """The rows of the docs: mean, least and most over the seeds of the strengths that were chosen."""
-    head = (
-        "network",
-        "penalty",
-        "strengths",
-        "accuracy",
-        "compression",
-        "MACs kept",
-        "accuracy then",
-        "without tuning",
-    )
-    yield row(*head)
-    yield row(*["---"] * len(head))
-    for network in NETWORKS:
-        for method in best_strengths(network, lines):
+    head = ("network", "penalty", "strengths", "seeds", "accuracy", "ratio", "weights kept", "accuracy then")
+    yield row(*head, "ratio, not tuned")
+    yield row(*["---"] * (len(head) + 1))
+    for network, penalty in product(NETWORKS, METHODS):
+        if method := best(network, penalty, lines):
             settings = [asked(network, method, seed) for seed in SEEDS]
             mine = [line for line in lines.read() if line["setting"] in settings]
             given = ", ".join(f"{name} {value:g}" for name, value in method.strengths.items())
-            dense, ratio, macs_kept, then, untuned = (
-                [line[key] for line in mine]
-                for key in ("dense_accuracy", "ratio", "kept_macs", "accuracy", "ratio_untuned")
-            )
-            ratios = [f"{spread(values, '{:.1f}')}" for values in (ratio, untuned)]
-            yield row(
-                network, method.penalty, given, spread(dense), ratios[0], spread(macs_kept), spread(then), ratios[1]
-            )
+            dense, then = (spread([line[key] for line in mine], "{:.2%}") for key in ("dense_accuracy", "accuracy"))
+            ratio, untuned = (spread([line[key] for line in mine], "{:.1f}") for key in ("ratio", "ratio_untuned"))
+            kept = spread([line["kept"] for line in mine])
+            yield row(network, method.penalty, given, len(mine), dense, ratio, kept, then, untuned)
 
 
 def main() -> None:

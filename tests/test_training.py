@@ -89,7 +89,11 @@ def test_strengths_are_chosen_by_the_ratio_on_the_first_seed(tmp_path, monkeypat
         strengths = {"alpha": alpha} if alpha else {}
         setting = train_l0.asked("x", train_l0.Method(penalty, strengths), seed)
         lines.write(setting, {"ratio": ratio, "validation": {"wanted": 0.9 + seed}}, seed)
-    assert [method.strengths for method in train_l0.best_strengths("x", lines)] == [{}, {"alpha": 2}]
+    assert [train_l0.best("x", name, lines) for name in ("none", "l1", "l2")] == [
+        train_l0.Method("none"),
+        train_l0.Method("l1", {"alpha": 2}),
+        None,
+    ]
     assert train_l0.wanted_of("x", 0, lines) == 0.9
     assert train_l0.wanted_of("y", 0, lines) is None
 
