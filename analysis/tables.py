@@ -77,6 +77,39 @@ def power(value: float) -> str:
     return f"{mantissa} x 10^{int(exponent)}"
 
 
+KERNELS = {
+    "plain copy (numpy)": "plain copy (NumPy)",
+    "network profile: every q, every s": "network profile: every q, every s",
+    "profile and neuron sums for 16 q": "profile and the sums of every neuron for 16 exponents",
+    "the same on one thread": "the same on one thread",
+    "torch.linalg.vector_norm, 16 q in a loop": "`torch.linalg.vector_norm` for 16 exponents in a loop",
+    "PQ index formula, 16 p in a loop": "PQ index formula for 16 exponents in a loop",
+}
+
+
+def kernels() -> Rows:
+    found = series.costs(series.lines(series.RESULTS / "engine.jsonl"))
+    rows = [["one matrix of 67 million weights", "bfloat16, ns per weight", "float32, ns per weight"]]
+    return rows + [[label, *cells(found[what], ("bfloat16", "float32"), ".2g")] for what, label in KERNELS.items()]
+
+
+def pruned_mlps() -> Rows:
+    found, shares = of("prune_mlps.jsonl"), (0.5, 0.7, 0.8, 0.9)
+    rows = [["", *(f"{share:.0%}".replace("%", " %") for share in shares)]]
+    for network in dict.fromkeys(r.setting["network"] for r in found):
+        mine = series.where(found, network=network)
+        dense = f"{network} (dense {spaced(mine[0].setting['dense_accuracy'])}), "
+        for k, method in enumerate(dict.fromkeys(r.setting["method"] for r in mine)):
+            at = {r.sparsity: spaced(r.setting["accuracy"]) for r in series.where(mine, method=method)}
+            rows.append([(dense if k == 0 else "") + method, *(at.get(share, "") for share in shares)])
+    return rows
+
+
+def spaced(share: float) -> str:
+    """A share in percent with two digits."""
+    return f"{share:.2%}".replace("%", " %")
+
+
 TABLES: Mapping[str, tuple[Callable[[], Rows], ...]] = {
     "experiments_bounds.md": (
         how_far_from_the_truth,
@@ -90,7 +123,7 @@ TABLES: Mapping[str, tuple[Callable[[], Rows], ...]] = {
 
 def markdown(rows: Rows) -> str:
     """A table as it stands on a page."""
-    head, *body = (f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)
+    head, *body = (re.sub(r"\|  (?=\|)", "| ", f"| {' | '.join(row)} |") for row in rows)
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body]) + "\n"
 
 

@@ -26,15 +26,15 @@ class Cell:
     shade: float | None = None
     bar: float | None = None
 
-    def html(self) -> Markup:
-        """The cell as an element of a row."""
+    def html(self, numeric: bool) -> Markup:
+        """The cell as an element of a row; a dash among numbers stands where they stand."""
         value = None if self.value is None else f"{self.value:.6g}"
         if self.bar is not None:
             return element("td", self.text, data_v=value, class_="bar", style=f"--b:{100 * self.bar:.1f}%")
         if self.shade is not None:
             shade = min(max(self.shade, 0.0), 1.0)
             return element("td", self.text, data_v=value, class_="shade", style=f"--v:{100 * shade:.0f}%")
-        return element("td", self.text, data_v=value)
+        return element("td", self.text, data_v=value, class_="number" if numeric and value is None else None)
 
 
 def share_cell(value: float | None, shade: float | None = None) -> Cell:
@@ -76,7 +76,7 @@ class Table:
             element(
                 "tr",
                 element("th", breakable(name), scope="row"),
-                Markup("").join(c.html() for c in cells),
+                Markup("").join(c.html(column.numeric) for c, column in zip(cells, self.columns[1:], strict=True)),
                 data_point=point,
             )
             for (name, cells), point in zip(self.rows, points, strict=True)
