@@ -135,3 +135,15 @@ def test_two_points_keep_mean_and_spread_inside_the_bin(case):
     assert share * (first - mean) ** 2 + (1 - share) * (second - mean) ** 2 == pytest.approx(
         spread**2, rel=1e-6, abs=1e-12
     )
+
+
+def test_the_certificate_of_the_gini_index_is_the_larger_of_two_bounds():
+    """Where half of a bin lies on either edge, the lower bound is attained and Glasser's inequality decides."""
+    low, high = np.float32(1), np.uint32(np.float32(1).view(np.uint32) + 8191).view(np.float32)
+    spread, mean = (float(high) - float(low)) / 2, (float(high) + float(low)) / 2
+    found = gini_error([float32_histogram(np.repeat(np.array([low, high], np.float32), 50))])
+    assert found == pytest.approx((2 / np.sqrt(3) - 1) * spread / (2 * mean), rel=1e-9)
+    uniform = np.linspace(low, high, 8192).astype(np.float32)
+    spread, mean = float(uniform.astype(float).std()), float(uniform.astype(float).mean())
+    least = 2 * spread**2 / (float(high) - float(low))
+    assert gini_error([float32_histogram(uniform)]) == pytest.approx((spread - least) / (2 * mean), rel=1e-6)

@@ -4,13 +4,16 @@
 
 Prints tables and writes one JSON line per figure: (a) kernels and loops on one synthetic matrix of 67 million
 weights, best of several runs in one process; (b) `lqtheory analyze` as a process of its own on shards from 10 million
-weights up, with its peak memory; (c) one and two ranks; (d) a real transformer, where one is installed, and
-WeightWatcher on it, run by another Python that has it. With CUDA also the device against its own copy.
+weights up, with its peak memory; (c) one single-threaded rank against two; (d) a real transformer, where one is
+installed, and WeightWatcher on it, run by another Python that has it; (e) indices on request. With CUDA also the
+device against its own copy. Five minutes on two cores; 8 GB of disk for the largest checkpoint, in the file cache.
 """
 
 import argparse
 import json
+import os
 import platform
+import socket
 import struct
 import subprocess
 import sys
@@ -18,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +32,7 @@ import torch
 
 from lqtheory import kernel_tables, kernels
 from lqtheory.checkpoint import Layout, WeightTensor
+from lqtheory.records import Provenance
 from lqtheory.scan import cpu_workers, scan
 
 QS = tuple(np.linspace(0.1, 1.6, 16))
@@ -78,10 +83,13 @@ def kernel_rows(dtype: str) -> Iterator[dict[str, Any]]:
         for q in QS:
             torch.linalg.vector_norm(few, q, dim=1)
 
-    def pq_indices() -> None:  # the formula as its authors' code has it: two norms for each pair
-        for q in QS:
-            d = few.shape[1]
-            _ = 1 - d ** (1 - 1 / q) * torch.linalg.vector_norm(few, q, dim=1) / torch.linalg.vector_norm(few, 1, dim=1)
+    every = torch.ones_like(few, dtype=torch.bool)
+
+    def pq_indices() -> None:  # as SparsityIndex of diaoenmao/Pruning-Deep-Neural-Networks-from-a-Sparsity-Perspective
+        for p in QS:
+            d = every.float().sum(dim=1)
+            largest = torch.linalg.norm(few, 2, dim=1)
+            _ = (largest - d ** (1 / 2 - 1 / p) * torch.linalg.norm(few, p, dim=1)) / torch.linalg.norm(few, 2, dim=1)
 
     rows = {
         "plain copy (numpy)": (bits.copy, SIDE * SIDE),
@@ -89,31 +97,36 @@ def kernel_rows(dtype: str) -> Iterator[dict[str, Any]]:
         "profile and neuron sums for 16 q": (lambda: scan(tensor, QS, None, cpu_workers()), SIDE * SIDE),
         "the same on one thread": (lambda: scan(tensor, QS, None, ["cpu"]), SIDE * SIDE),
         "torch.linalg.vector_norm, 16 q in a loop": (norms, few.numel()),
-        "PQ index formula, 16 p in a loop": (pq_indices, few.numel()),
+        "PQ index as its authors have it, 16 p in a loop": (pq_indices, few.numel()),
     }
     for what, (run, weights) in rows.items():
-        yield figure("kernel", what, dtype, weights, best(run, 3 if weights < SIDE * SIDE else REPEATS))
+        yield figure("kernel", what, dtype, weights, best(run, 2 if weights < SIDE * SIDE else REPEATS))
 
 
-def cuda_rows() -> Iterator[dict[str, Any]]:
-    """Part (a) on a CUDA device: the profile against a copy on the device."""
+def device_rows(device: str, side: int = 1 << 14) -> Iterator[dict[str, Any]]:
+    """Part (a) on a device of torch: the profile, and all that a scan does, against a copy on the device."""
     from lqtheory.torch_tally import TorchTally
 
+    def finished(run: Callable[[], Any]) -> Callable[[], None]:
+        def synchronized() -> None:
+            run()
+            if device.startswith("cuda"):
+                torch.cuda.synchronize()
+
+        return synchronized
+
     for dtype in ("bfloat16", "float32"):
-        bits = gaussian_bits(SIDE * SIDE, dtype)
-        on_device = torch.from_numpy(bits.view(f"i{bits.itemsize}")).cuda()
-        tally = TorchTally(dtype, Layout(1, 1, SIDE, SIDE, "linear"), (0.0, 0.5, 1.0, 2.0), "cuda")
-
-        def copy(source: torch.Tensor = on_device) -> None:
-            source.clone()
-            torch.cuda.synchronize()
-
-        def profile(source: torch.Tensor = on_device, tally: TorchTally = tally) -> None:
-            tally.count(source)
-            torch.cuda.synchronize()
-
-        for what, run in {"copy on the device": copy, "network profile on the device": profile}.items():
-            yield figure("cuda", what, dtype, bits.size, best(run))
+        bits = gaussian_bits(side * side, dtype)
+        there = torch.from_numpy(bits.view(f"i{bits.itemsize}")).to(device)
+        tally = TorchTally(dtype, Layout(1, 1, side, side, "linear"), (0.25, 0.5, 0.75, 1.0, 2.0), device)
+        tensor = WeightTensor("w", (side, side), dtype, tally.layout, lambda bits=bits: bits)
+        rows: dict[str, Callable[[], Any]] = {
+            "copy on the device": there.clone,
+            "network profile on the device": lambda tally=tally, there=there: tally.count(there),
+            "profile and neuron sums, from memory": lambda tensor=tensor: scan(tensor, (0.25, 0.5), None, [device]),
+        }
+        for what, run in rows.items():
+            yield figure(device, what, dtype, bits.size, best(finished(run), 3))
 
 
 def write_shards(folder: Path, weights: int, dtype: str) -> int:
@@ -159,11 +172,31 @@ def process(arguments: list[str], launcher: Sequence[str] = ()) -> tuple[float, 
     return seconds, max(int(line.split()[-1]) for line in child.stderr.splitlines() if "peak kB" in line) / 1024
 
 
-def two_ranks(arguments: list[str]) -> float:
-    """Seconds of the same on two ranks."""
+def ranks(arguments: list[str], count: int) -> float:
+    """Seconds of the same on some single-threaded ranks, each on a core of its own, started like any launcher does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        world = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_PORT": str(free.getsockname()[1])}
     start = time.perf_counter()
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "lqtheory", *arguments]
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    children = [
+        subprocess.Popen(
+            ["taskset", "-c", str(rank), sys.executable, "-m", "lqtheory", *arguments],
+            env=os.environ | world | {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1"},
+            stdout=subprocess.DEVNULL,
+        )
+        for rank in range(count)
+    ]
+    if any([child.wait() for child in children]):
+        raise RuntimeError(f"a rank failed: {arguments}")
+    return time.perf_counter() - start
+
+
+def torchrun(arguments: list[str], count: int) -> float:
+    """Seconds of the same under torchrun, which imports torch before it starts the ranks."""
+    start = time.perf_counter()
+    pinned = ["taskset", "-c", "0"] if count == 1 else []  # or it would have two threads
+    command = [*pinned, sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "-m", "lqtheory"]
+    subprocess.run([*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     return time.perf_counter() - start
 
 
@@ -176,15 +209,33 @@ def analyze_rows(folder: Path, largest: float) -> Iterator[dict[str, Any]]:
         count = write_shards(path, weights, "bfloat16")
         command = ["analyze", str(path)]
         runs = [process(command) for _ in range(4)][1:]
-        yield figure("process", "lqtheory analyze", "bfloat16", count, *min(runs))
-        if weights == 10**9:
-            alone = min(process(command, ["taskset", "-c", "0"]) for _ in range(2))
-            yield figure("process", "lqtheory analyze, one core", "bfloat16", count, *alone)
-            yield figure("process", "two ranks", "bfloat16", count, min(two_ranks(command) for _ in range(2)))
-            asked = process([*command, "--index", "stable_rank", "--include", "model.layers.0.*"])
-            yield figure("process", "with --index stable_rank, one tensor", "bfloat16", HIDDEN**2, *asked)
+        seconds, memory = min(run[0] for run in runs), max(run[1] for run in runs)
+        yield figure("process", "lqtheory analyze", "bfloat16", count, seconds, memory)
+        if weights >= 10**9:
+            yield from rank_rows(command, count)
         for file in path.iterdir():
             file.unlink()
+
+
+def rank_rows(command: list[str], count: int) -> Iterator[dict[str, Any]]:
+    """Part (c) for one checkpoint: the launchers in turn, so that both meet the same machine."""
+    for name, launch in {"": ranks, " of torchrun": torchrun}.items():
+        found = [(launch(command, 1), launch(command, 2)) for _ in range(2)]
+        for number, seconds in zip(("one rank", "two ranks"), map(min, *found), strict=True):
+            yield figure("ranks", f"{number}{name}", "bfloat16", count, seconds)
+
+
+def request_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """Part (e): what each index on request adds to the analysis of one tensor."""
+    from lqtheory import analyze
+    from lqtheory.requested import REQUESTED
+
+    path = folder / "one"
+    count = write_shards(path, 1, "bfloat16")
+    plain = best(lambda: analyze(path), 2)
+    for name in REQUESTED:
+        seconds = best(lambda name=name: analyze(path, index=[name]), 1) - plain
+        yield figure("request", f"--index {name}", "bfloat16", count, max(seconds, 0.0))
 
 
 def transformer_rows(weightwatcher: str | None) -> Iterator[dict[str, Any]]:
@@ -235,10 +286,11 @@ def main() -> None:
     default = Path(__file__).parents[1] / "results" / "engine.jsonl"
     parser.add_argument("--output", type=Path, default=default)
     options = parser.parse_args()
-    rows = [machine()]
+    rows = [machine() | asdict(Provenance(0))]
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         parts = [kernel_rows("bfloat16"), kernel_rows("float32"), analyze_rows(Path(folder), options.largest)]
-        parts += [transformer_rows(options.weightwatcher)] + ([cuda_rows()] if torch.cuda.is_available() else [])
+        parts += [transformer_rows(options.weightwatcher), request_rows(Path(folder))]
+        parts += [device_rows("cuda:0")] if torch.cuda.is_available() else []
         for part in parts:
             for row in part:
                 memory = f"{row['peak_mb']:>6} MB" if row["peak_mb"] else ""
