@@ -1,7 +1,8 @@
 """Which multipliers make Theorem 33 small on ResNet-20? Descent on a coarser grid of frequencies, none folded.
 
-The search may be careless: whatever it finds is only used through certificates. Writes
-analysis/results/resnet20_multipliers.json, and starts from what is there:
+On the first training images, none of which the bound is evaluated on. The search may be careless: whatever it finds is
+only used through certificates. Writes analysis/results/resnet20_multipliers.json, and starts from what is there, or
+with all channels alike where there is nothing; the seconds are processor time:
 
     python analysis/resnet_multipliers.py DATA SPARSITY SECONDS
 """
@@ -103,8 +104,8 @@ def search(layers: list[np.ndarray], errors: list[np.ndarray], start: Multiplier
     pairs = [(torch.tensor(a).requires_grad_(), torch.tensor(b).double().requires_grad_()) for a, b in start]
     moments = [covariance(e) for e in errors]
     optimizer = torch.optim.Adam([p for pair in pairs for p in pair], lr=RATE)
-    least, best, begin = float("inf"), pairs, time.monotonic()
-    while (spent := (time.monotonic() - begin) / seconds) < 1:
+    least, best, begin = float("inf"), pairs, time.process_time()
+    while (spent := (time.process_time() - begin) / seconds) < 1:
         optimizer.param_groups[0]["lr"] = RATE * (1 - spent)
         optimizer.zero_grad()
         squares = [torch.einsum("fij,fji->", *both).real for both in zip(backward(layers, pairs), moments, strict=True)]

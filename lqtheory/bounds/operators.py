@@ -58,8 +58,10 @@ def dominates(level: float, gram: Inexact[np.ndarray, "*batch m m"]) -> bool:
     >>> dominates(3.1, np.diag([1.0, 3.0])), dominates(2.9, np.diag([1.0, 3.0]))
     (True, False)
     """
+    shifted, diagonal = np.negative(gram), np.arange(gram.shape[-1])
+    shifted[..., diagonal, diagonal] += level
     try:
-        np.linalg.cholesky(level * np.eye(gram.shape[-1]) - gram)
+        np.linalg.cholesky(shifted)
     except np.linalg.LinAlgError:
         return False
     return True
