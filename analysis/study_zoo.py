@@ -41,17 +41,15 @@ class Table:
 
 def table(family: str, folder: Path = FOLDER) -> Table:
     """The networks of a family that have learned and have all records."""
-    files = ("zoo", "zoo_indices", "zoo_weightwatcher", "zoo_predictions")
-    truth, weights, alpha, predicted = (read_lines(folder / f"{name}.jsonl") for name in files)
+    files = ("zoo", "zoo_indices", "zoo_scores", "zoo_weightwatcher", "zoo_predictions")
+    truth, weights, scores, alpha, predicted = (read_lines(folder / f"{name}.jsonl") for name in files)
     refit = read_lines(folder / "zoo_predictions_refit.jsonl")
     names = [
         name
         for name, record in truth.items()
         if record["setting"]["family"] == family
         and record["accuracy"] >= LEARNED
-        and name in weights
-        and name in predicted
-        and name in alpha
+        and all(name in records for records in (weights, scores, alpha, predicted))
     ]
     recipes = [f"{truth[n]['setting']['optimizer']}, {truth[n]['setting']['penalty']}" for n in names]
     rows = [
@@ -61,6 +59,7 @@ def table(family: str, folder: Path = FOLDER) -> Table:
                 for scope in ("network", "layer", "neuron")
                 for k, v in weights[n]["indices"][scope].items()
             },
+            **{f"{score} {k}": v for score, table in scores[n]["indices"].items() for k, v in table.items()},
             "WeightWatcher alpha": alpha[n]["alpha"],
             **promised(predicted[n], "truncated"),
             **(promised(refit[n], "re-fitted") if n in refit else {}),

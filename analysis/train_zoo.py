@@ -246,6 +246,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism needs on a GPU
     torch.use_deterministic_algorithms(True)
     arguments.networks.mkdir(parents=True, exist_ok=True)
     x, y = images(arguments.data, "train", arguments.device)

@@ -58,6 +58,7 @@ def network(family, k):
     return {
         "zoo": {"name": name, "setting": recipe, "accuracy": 0.6 if k == 19 else 0.8, "truth": truth},
         "zoo_indices": {"name": name, "indices": {scope: table for scope in ("network", "layer", "neuron")}},
+        "zoo_scores": {"name": name, "indices": {"inputs": {"gini": 0.2 + level}}},
         "zoo_weightwatcher": {"name": name, "alpha": 2.0 + np.sin(k)},
         "zoo_predictions": {"name": name, "predicted": laws},
     }
