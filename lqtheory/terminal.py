@@ -145,14 +145,14 @@ def _remarks(result: Analysis) -> list[str]:
     return flags + ledger + [f"note: {note}." for note in result.checkpoint.notes]
 
 
-SHOWN = (  # index, its heading, how it is written, whether less of it is more compressible
-    ("effective_number[{q}]", "effective number", "{:,.0f}", True),
-    ("pq_index[{q},1]", "PQ index", "{:.3f}", False),
+SHOWN = (  # index, its heading, how it is written, whether it counts weights: then its share is shown, and less is more
+    ("effective_number[{q}]", "N/d", "{:.1%}", True),
+    ("pq_index[{q},1]", "PQ", "{:.3f}", False),
     ("gini", "Gini", "{:.3f}", False),
     ("hoyer", "Hoyer", "{:.3f}", False),
-    ("hard_sparsity", "share of zeros", "{:.3f}", False),
+    ("hard_sparsity", "zeros", "{:.1%}", False),
     ("kurtosis", "kurtosis", "{:.3g}", False),
-    ("weights_needed[0.1]", "kept for 10% error", "{:,.0f}", True),
+    ("weights_needed[0.1]", "kept for 10% error", "{:.1%}", True),
 )
 
 
@@ -160,15 +160,16 @@ def comparison_table(result: Comparison) -> str:
     """The main indices with difference and interval, the verdict per tensor, the ranking, and the summary."""
     labels, q = list(result.networks), f"{result.networks['A'].qs[len(result.networks['A'].qs) // 2]:g}"
     table, rows = Grid("index", *labels, "A - B", f"{result.confidence:.0%} interval", "sparser"), result.indices()
-    same_size = len({network.network.parameters for network in result.networks.values()}) == 1
-    for name, heading, form, less in SHOWN:
+    sizes = {label: n.network.parameters - n.network.nonfinite for label, n in result.networks.items()}
+    for name, heading, form, counts in SHOWN:
         row = rows[name.format(q=q)]
-        low, high = row["interval"] or (np.nan, np.nan)
+        values = [row[label] / (sizes[label] if counts else 1) for label in labels]
+        low, high = (end / (sizes["A"] if counts else 1) for end in row["interval"] or (np.nan, np.nan))
+        if counts and sizes["A"] != sizes["B"]:
+            low, high = np.nan, np.nan  # of the counts, says nothing of the shares
         interval = "-" if np.isnan(low) else f"{form.format(low)} to {form.format(high)}"
-        decided = (low > 0 or high < 0) and (same_size or not less)
-        sparser = ("A" if (low > 0) != less else "B") if decided else "-"
-        values = [form.format(row[key]) for key in (*labels, "difference")]
-        table.add_row(heading, *values, interval, sparser)
+        sparser = ("A" if (low > 0) != counts else "B") if low > 0 or high < 0 else "-"
+        table.add_row(heading, *map(form.format, [*values, values[0] - values[1]]), interval, sparser)
     sources = [f"{label}:{NO_BREAK}{network.checkpoint.source}" for label, network in result.networks.items()]
     verdicts = [row["verdict"] or "undefined" for row in result.tensors()]
     counts = ", ".join(f"{v} {verdicts.count(v)}" for v in VERDICTS if v in verdicts)
@@ -179,8 +180,8 @@ def comparison_table(result: Comparison) -> str:
     )
     order = " > ".join(f"{row['label']} ({row['pq_index[0.5,1]']:.3f})" for row in result.ranking)
     legend = (
-        f"q = {q}. Sparser: the more compressible one by this index, where the interval of A - B, which resamples "
-        "neurons, leaves out zero."
+        f"N/d: share of the weights that count (q = {q}). Sparser: the more compressible one by this index, where the "
+        "interval of A - B, which resamples neurons, leaves out zero."
     )
     ranking = f"Ranking by the PQ index (0.5, 1): {order}."
     return text(*sources, "", table, "", legend, "", tensors, ranking, result.summary())

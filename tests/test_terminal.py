@@ -51,7 +51,7 @@ def test_a_comparison_fits_and_says_which_is_sparser():
     shown = comparison_table(compare(a, b))
     assert max(map(len, shown.splitlines())) <= WIDTH
     rows = {line.split("  ")[0]: line.split()[-1] for line in shown.splitlines() if "  " in line}
-    assert rows["effective number"] == rows["PQ index"] == rows["kept for 10% error"] == "B"
+    assert rows["N/d"] == rows["PQ"] == rows["kept for 10% error"] == "B"
     assert "B 1, undefined 1" in " ".join(shown.split())
 
 
@@ -59,8 +59,8 @@ def test_counts_of_networks_of_different_sizes_decide_nothing():
     rng = np.random.default_rng(0)
     shown = comparison_table(compare({"w": rng.standard_normal((64, 64))}, {"w": rng.standard_normal((8, 64)) ** 3}))
     rows = {line.split("  ")[0]: line.split()[-1] for line in shown.splitlines() if "  " in line}
-    assert rows["effective number"] == rows["kept for 10% error"] == "-"
-    assert rows["PQ index"] == "B"
+    assert rows["N/d"] == rows["kept for 10% error"] == "-"
+    assert rows["PQ"] == "B"
 
 
 def test_the_ladder_of_a_deep_network_fits():
