@@ -107,11 +107,13 @@ def main() -> None:
     default = Path(os.environ.get("LQTHEORY_DATA", ROOT / ".." / "shared" / "data"))
     parser.add_argument("--data", type=Path, default=default)
     parser.add_argument("--pair", action="append", choices=list(PAIRS))
+    parser.add_argument("--method", action="append", choices=list(METHODS))
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name in given.pair or PAIRS:
         pair = PAIRS[name](given.data)
-        methods = {"its authors, trained": Theirs(fit=None, network=pair.pruned), **METHODS}
+        chosen = {method: METHODS[method] for method in given.method or METHODS}
+        methods = {"its authors, trained": Theirs(fit=None, network=pair.pruned), **chosen}
         for point, found in sweep({name: pair.bench}, methods, [pair.sparsity], path=RESULTS):
             about = found[0].setting
             print(f"{point.key:60}{about['accuracy']:.4f} of {about['dense_accuracy']:.4f}", flush=True)
