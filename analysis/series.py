@@ -95,3 +95,21 @@ def zoo(truths: Iterable[Mapping[str, Any]], indices: Iterable[Mapping[str, Any]
         if row["name"] in known:
             found[row["setting"]["family"]].append((known[row["name"]], row["truth"][truth]))
     return found
+
+
+def paths(rows: Iterable[Mapping[str, Any]], network: str) -> dict[str, list[tuple[float, float, float, float]]]:
+    """Accuracy over the share that is dropped, penalty -> (share, least, median, most) over seeds, where all have one.
+
+    Of each penalty the strengths that were run with the most seeds; ratios go by thirds of an octave.
+    """
+    runs: dict[str, dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row["setting"]["network"] == network:
+            runs[row["setting"]["penalty"]][str(row["setting"]["strengths"])].append(row["validation"]["path"])
+    found = {}
+    for penalty, strengths in runs.items():
+        seeds = max(strengths.values(), key=len)
+        steps = sorted(set.intersection(*(set(map(int, path)) for path in seeds)))
+        values = {k: [path[str(k)] for path in seeds] for k in steps}
+        found[penalty] = [(1 - 2 ** (-k / 3), min(v), median(v), max(v)) for k, v in values.items()]
+    return {penalty: points for penalty, points in found.items() if points}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+import series
 
 import figures
 
@@ -31,3 +32,28 @@ def test_each_figure_is_shown_with_words_in_its_place():
     shown = "\n".join(page.read_text() for page in PAGES if "_build" not in page.parts)
     for name in figures.FIGURES:
         assert re.search(rf"!\[[^\]]{{20,}}\]\((?:\.\./)*figures/{name}\.svg\)", shown), name
+
+
+def test_paths_span_the_seeds_where_all_have_a_value():
+    def line(seed, path, strength=1.0, penalty="l1", network="net"):
+        setting = {"network": network, "penalty": penalty, "strengths": {"alpha": strength}, "seed": seed}
+        return {"setting": setting, "validation": {"path": path}}
+
+    lines = [line(0, {"3": 0.9, "6": 0.8, "9": 0.5}), line(1, {"3": 0.7, "6": 0.9}), line(2, {"3": 0.8, "6": 0.7})]
+    others = [
+        line(0, {"3": 0.1}, strength=2.0),
+        line(0, {"3": 0.2}, network="other"),
+        line(0, {"4": 0.3}, penalty="l0"),
+    ]
+    found = series.paths(lines + others, "net")
+    assert found["l1"] == [(0.5, 0.7, 0.8, 0.9), (0.75, 0.7, 0.8, 0.9)]
+    assert [row[1:] for row in found["l0"]] == [(0.3, 0.3, 0.3)]
+    assert set(found) == {"l1", "l0"}
+
+
+def test_the_zoo_pairs_what_both_files_have():
+    truths = [{"name": name, "setting": {"family": "mlp"}, "truth": {"global": 0.5}} for name in "ab"]
+    indices = [{"name": "b", "indices": {"network": {"gini": 0.7}}}]
+    assert series.zoo(truths, indices, "gini", "global") == {"mlp": [(0.7, 0.5)]}
+    rows = [{"network": "n", "scope": "s", "checked": count} for count in (2, 3)]
+    assert series.checks(rows) == {"n": {"s": 5}}
