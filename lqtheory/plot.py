@@ -22,6 +22,9 @@ TIERS: dict[str, dict[str, Any]] = {
     "A": {"color": "#D55E00", "marker": "^", "linestyle": ":", "label": "bound A, closed form"},
     "B": {"color": "#0072B2", "marker": "s", "linestyle": "--", "label": "bound B, weights only"},
     "C": {"color": "#009E73", "marker": "D", "linestyle": "-.", "label": "bound C, with activations"},
+    "D": {"color": "#CC79A7", "marker": "v", "linestyle": "--", "label": "bound D, at each input"},
+    "F": {"color": "#E69F00", "marker": "x", "linestyle": ":", "label": "bound F, paths"},
+    "H": {"color": "#56B4E9", "marker": ".", "linestyle": "-.", "label": "bound H, measured by layer"},
 }
 MEASURED: dict[str, Any] = {"color": "#000000", "marker": "o", "linestyle": "-", "label": "measured"}
 METHODS: tuple[dict[str, Any], ...] = (

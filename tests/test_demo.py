@@ -12,7 +12,6 @@ from safetensors.numpy import load_file
 
 from lqtheory import demo, evaluate, records
 from lqtheory.evaluate import read_stack
-from lqtheory.ladder.curves import A_PRIORI
 
 SHIPPED = Path(str(files("lqtheory") / "data"))
 SPARSITIES = (0.5, 0.8)
@@ -36,10 +35,12 @@ def test_demo_writes_everything_and_nothing_else(finished):
     ]
 
 
-def test_demo_sets_three_tiers_beside_three_quantities_without_a_violation(finished):
+def test_demo_sets_the_ladder_beside_three_quantities_without_a_violation(finished):
     found = records.read(finished[0] / "records.jsonl")
-    assert len(found) == 3 * 3 * len(demo.METHODS) * len(SPARSITIES)
-    assert {r.tier for r in found} == set(A_PRIORI)
+    ladder = 5 * 3 + 1 + 1  # tiers A, B, C, D, F for three quantities, G and H for one
+    assert len(found) == len(SPARSITIES) * (ladder + 2 * 4) + 4  # the others and the re-fit at 80 %: C and G
+    assert {r.sparsity for r in found if r.setting["method"] == demo.REFITTED} == {0.8}
+    assert {r.tier for r in found} == set("ABCDFGH")
     assert {r.seed for r in found} == {3}
     assert records.violations(found) == 0
     assert f"{len(found)} bounds set beside measurements, 0 violated" in finished[1]
@@ -50,13 +51,22 @@ def test_bounds_of_the_demo_say_something(finished):
     found = records.read(finished[0] / "records.jsonl")
     error = [r for r in found if r.setting["quantity"] == "output_error"]
     assert not any(r.vacuous for r in error if r.sparsity == 0.5 and r.setting["method"] == "keep rule")
-    assert all(1 <= r.tightness < 7 for r in error if r.tier == "C" and r.sparsity == 0.8)
+    tight = {r.setting["method"]: r.tightness for r in error if r.tier == "C" and r.sparsity == 0.8}
+    assert all(1 <= value < (15 if method == demo.REFITTED else 7) for method, value in tight.items())
+
+
+def test_the_refit_is_judged_on_other_inputs_than_it_has_seen_and_helps(tmp_path):
+    assert demo.run(tmp_path, sparsities=(0.95,), console=Console(quiet=True)) == 0
+    at = {r.setting["method"]: r for r in records.read(tmp_path / "records.jsonl") if demo.is_harm_by_tier_c(r)}
+    assert at[demo.REFITTED].setting["accuracy"] > at["global magnitude"].setting["accuracy"]
+    assert at[demo.REFITTED].setting["kept"] == at["global magnitude"].setting["kept"]
+    assert at[demo.REFITTED].setting["samples"] == 1500 == len(demo.judged(demo.shipped_sample(SHIPPED)).y)
 
 
 def test_the_pruned_checkpoint_is_the_network_that_was_measured(finished):
     output, _ = finished
     recipe = json.loads((output / "recipe.json").read_text())
-    stack, sample = read_stack(output / "demo-pruned.safetensors"), demo.shipped_sample(SHIPPED)
+    stack, sample = read_stack(output / "demo-pruned.safetensors"), demo.judged(demo.shipped_sample(SHIPPED))
     measured = {
         r.setting["accuracy"]
         for r in records.read(output / "records.jsonl")
