@@ -5,10 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from lqtheory.pruning import kept_total
+from lqtheory.pruning import global_ranking, kept_total
 from lqtheory.pruning.parts import prunable
 from lqtheory.pruning.recipe import BUDGETS, FITS, SCORES, Pruned, Recipe, prune
 
@@ -78,12 +79,7 @@ def test_sparsity_zero_is_the_same_network_bit_for_bit():
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.2, 0.5, 0.75])
 def test_ties_zeros_single_weights_and_tied_tensors(sparsity):
-    torch.manual_seed(0)
-    model = Encoder().eval()
-    with torch.no_grad():
-        model.layer.linear1.weight.fill_(0.25)
-        model.layer.linear2.weight.zero_()
-    pruned = Recipe(sparsity)(model, refit=torch.arange(60).view(10, 6) % 11)
+    pruned = Recipe(sparsity)(odd(), refit=torch.arange(60).view(10, 6) % 11)
     names = [part.name for part in pruned.parts]
     assert "tokens.weight" not in names  # neither the embedding nor the head that is tied to it
     assert "head.weight" not in names
@@ -91,6 +87,38 @@ def test_ties_zeros_single_weights_and_tied_tensors(sparsity):
     assert pruned.kept == kept_total(pruned.weights, sparsity)
     for part in pruned.parts:
         assert not part.weight[~pruned.masks[part.name]].any()
+
+
+def odd() -> Encoder:
+    """Ties, zeros, neurons of one weight, a tied head."""
+    torch.manual_seed(0)
+    model = Encoder().eval()
+    with torch.no_grad():
+        model.layer.linear1.weight.fill_(0.25)
+        model.layer.linear2.weight.zero_()
+    return model
+
+
+def may_be_empty(scores, total, shapes):
+    return global_ranking(scores, total, least=0)
+
+
+@settings(max_examples=20)
+@given(st.floats(0, 1, exclude_max=True), st.sampled_from(["global", "uniform", "keep-rule", "layer", "erk"]))
+def test_any_sparsity_is_met_to_the_weight_and_empties_no_neuron_unless_asked(sparsity, budget):
+    model = odd()
+    parts = prunable(model)
+    kept, neurons = kept_total(sum(p.weight.size for p in parts), sparsity), sum(len(p.weight) for p in parts)
+    if kept < neurons:
+        with pytest.raises(ValueError, match="the number of weights to keep must"):
+            Recipe(sparsity, budget=budget, fit=None)(model)
+        budget = may_be_empty
+    pruned = Recipe(sparsity, budget=budget, fit=None)(model)
+    assert pruned.kept == kept
+    assert all(not part.weight[~pruned.masks[part.name]].any() for part in pruned.parts)
+    assert kept < neurons or all(mask.any(axis=1).all() for mask in pruned.masks.values())
+    if sparsity == 0:
+        assert same_bits(pruned.model, model)
 
 
 def test_a_new_module_unless_in_place():
