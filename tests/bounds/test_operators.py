@@ -1,5 +1,7 @@
 """Theorem 10: a spectral norm that is an upper bound at 50 digits, and close."""
 
+from fractions import Fraction
+
 import mpmath
 import numpy as np
 import pytest
@@ -100,3 +102,10 @@ def test_what_is_known_already_is_returned_only_when_it_suffices(tolerance):
     assert 3 <= operators.largest_eigenvalue(gram, 2.999) <= 3 * (1 + tolerance["inequality"])
     assert operators.largest_eigenvalue(gram, 3.0) >= 3
     assert operators.largest_eigenvalue(0 * gram, 5.0) == 5.0
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7])
+def test_what_long_sums_lose_is_covered(value):
+    """Two equal rows: the norm is known exactly, and a million products of one size round to one side."""
+    n = 10**6
+    assert Fraction(spectral_norm(np.full((2, n), value))) ** 2 >= 2 * n * Fraction(value) ** 2
