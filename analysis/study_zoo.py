@@ -24,7 +24,7 @@ from lqtheory.records import Provenance
 FOLDER = ROOT / "analysis" / "results"
 RESULTS = FOLDER / "zoo_study.jsonl"
 SCOPES = ("network", "layer", "neuron")
-LEARNED, RESAMPLES, SEED = 0.70, 1000, 2026
+LEARNED, RESAMPLES, SEED = 0.70, 400, 2026
 RIVALS = {"Gini": "network gini", "PQ(.5,1)": "network N[0.5,1]", "WeightWatcher alpha": "WeightWatcher alpha"}
 SMALLER_IS_SPARSER = ("N[", "k*[", "stable rank", "Barsbey", "Hill", "WeightWatcher")
 
@@ -49,17 +49,13 @@ def table(family: str, folder: Path = FOLDER) -> Table:
         for name, record in truth.items()
         if record["setting"]["family"] == family
         and record["accuracy"] >= LEARNED
-        and all(name in records for records in (weights, scores, alpha, predicted))
+        and all(name in records for records in (weights, alpha, predicted))
     ]
     recipes = [f"{truth[n]['setting']['optimizer']}, {truth[n]['setting']['penalty']}" for n in names]
     rows = [
         {
-            **{
-                f"{scope} {k}": v
-                for scope in ("network", "layer", "neuron")
-                for k, v in weights[n]["indices"][scope].items()
-            },
-            **{f"{score} {k}": v for score, table in scores[n]["indices"].items() for k, v in table.items()},
+            **named({scope: weights[n]["indices"][scope] for scope in SCOPES}),
+            **named(scores[n]["indices"] if n in scores else {}),
             "WeightWatcher alpha": alpha[n]["alpha"],
             **promised(predicted[n], "truncated"),
             **(promised(refit[n], "re-fitted") if n in refit else {}),
@@ -67,12 +63,18 @@ def table(family: str, folder: Path = FOLDER) -> Table:
         for n in names
     ]
     shared = [key for key in rows[0] if all(row.get(key) is not None for row in rows)]
+    shared = [key for key in shared if len({row[key] for row in rows}) > 1]  # what is the same for all ranks none
     return Table(
         names,
         list(np.unique(recipes, return_inverse=True)[1]),
         {key: np.array([truth[n]["truth"][key] for n in names]) for key in truth[names[0]]["truth"]},
         {key: turned(key, np.array([row[key] for row in rows])) for key in shared},
     )
+
+
+def named(tables: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The indices of several tables, each behind the name of its table."""
+    return {f"{name} {index}": value for name, table in tables.items() for index, value in table.items()}
 
 
 def promised(record: Mapping[str, Any], how: str) -> dict[str, float]:
