@@ -12,7 +12,7 @@ import series
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lqtheory import ladder, plot, plot_bars, plot_bounds, records
+from lqtheory import ladder, plot, plot_bars, plot_bounds, plot_training, records
 from lqtheory.demo import KEEP_RULE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,6 +94,15 @@ def penalties(found: list[Mapping[str, Any]], ax: Axes) -> Axes:
     return ax
 
 
+def frontier(found: list[records.Record]) -> Figure:
+    with plot.publication():
+        figure = plot.figure("double", 0.6)
+        for ax, network in zip(figure.subplots(1, 2, sharey=True), ("MLP", "CNN"), strict=True):
+            plot_training.frontier(series.where(found, network=network, data="test"), ax)
+            ax.set_title(network, loc="left")
+    return figure
+
+
 FIGURES: Mapping[str, tuple[str, Callable[[Path], Any], Callable[[Any], Figure]]] = {
     "bound_vs_measured": ("demo.jsonl", records.read, lambda found: plot.bound_vs_measured(found, KEEP_RULE.name)),
     "demo_penalties": ("train_demo.jsonl", series.lines, one(penalties, 0.3)),
@@ -105,6 +114,7 @@ FIGURES: Mapping[str, tuple[str, Callable[[Path], Any], Callable[[Any], Figure]]
     "resnet20_factors": ("resnet_bound.jsonl", records.read, one(resnet20, 0.45)),
     "pruned_mlp": ("prune_mlps.jsonl", records.read, one(pruned_mlp)),
     "pruned_resnet20": ("prune_resnet.jsonl", records.read, one(pruned_resnet)),
+    "training_frontier": ("train_frontier.jsonl", records.read, frontier),
     "engine": ("engine.jsonl", series.lines, one(engine)),
 }
 

@@ -1,9 +1,9 @@
 """What does a certificate cost? Accuracy against certified sparsity of deep networks trained against their bounds.
 
 An MLP with four hidden layers and a CNN with two strided convolutions on Fashion-MNIST, trained with the sum of the
-spectral norms and the smooth l0 penalty of one common strength, or with the logarithm of tier C at 50 % sparsity
-(of the weights that the pruning below would drop), from strength 0 (plain training) on. Pruned by one magnitude threshold for the whole network; tier D at each input says
-where the prediction cannot have changed (for the CNN by norms of the graph's nodes, Theorem 31).
+spectral norms and the smooth l0 penalty of one common strength, from strength 0 (plain training) on. Pruned by one
+magnitude threshold for the whole network; tier D at each input says where the prediction cannot have changed (for the
+CNN by norms of the graph's nodes, Theorem 31).
 
 Of the strengths that lose at most MOST_LOST on 5,000 training images, the one with the most certified images among
 300 of them is chosen, with the first seed; it and the plain network are trained with two more seeds. Test images are
@@ -36,30 +36,29 @@ from lqtheory.ladder import Dense, dense_of
 from lqtheory.models import Data
 from lqtheory.pruning.recipe import Recipe
 from lqtheory.records import Provenance, Record
-from lqtheory.regularizers import LogTierC, SpectralNorms, by_magnitude, l0, penalised, smallest_overall
+from lqtheory.regularizers import SpectralNorms, l0, penalised
 from lqtheory.sweep import outcome
 from lqtheory.verification import Pair
 
 SEEDS, RATE, BETA = (0, 1, 2), 2e-3, 20.0
 SPARSITIES = (0.5, 0.7, 0.8, 0.9)
-TARGET, MOST_LOST, PREVIEW = 0.5, 0.01, 300
+MOST_LOST, PREVIEW = 0.01, 300
 PATH = RESULTS / "train_frontier.jsonl"
 
 
 @dataclass(frozen=True)
 class Network:
-    """What is trained, for how long, and the strengths of either penalty that are tried."""
+    """What is trained, for how long, and the strengths that are tried."""
 
     make: Callable[[], nn.Sequential]
     epochs: int
-    norms: tuple[float, ...]
-    tier: tuple[float, ...]
+    strengths: tuple[float, ...]
     images: int  # of the test set, for the certificates
 
 
 NETWORKS = {
-    "MLP": Network(lambda: mlp(784, 256, 256, 256, 256, 10), 4, (0.003, 0.006, 0.01, 0.02), (0.05,), 10_000),
-    "CNN": Network(strided_cnn, 4, (0.005, 0.01, 0.015, 0.02), (0.05,), 1000),
+    "MLP": Network(lambda: mlp(784, 256, 256, 256, 256, 10), 4, (0.003, 0.006, 0.01, 0.02), 10_000),
+    "CNN": Network(strided_cnn, 4, (0.005, 0.01, 0.015, 0.02), 1000),
 }
 
 
@@ -76,13 +75,8 @@ class Setting:
 def penalty_of(setting: Setting, net: nn.Sequential, x: torch.Tensor) -> Penalty | None:
     """The penalty of this network; l0 is weighed so that half of the weights of either network come near zero."""
     weights = penalised(net)
-    if setting.penalty == "norms and l0":
-        norms = SpectralNorms(net, x)
-        return lambda _: setting.strength * (norms() + l0(weights, BETA) / 3000)
-    if setting.penalty == "log of tier C":
-        tier = LogTierC(net, x, TARGET, smallest_overall, by_magnitude)
-        return lambda batch: setting.strength * tier(batch)
-    return None
+    norms = SpectralNorms(net, x)
+    return (lambda _: setting.strength * (norms() + l0(weights, BETA) / 3000)) if setting.strength else None
 
 
 def trained(setting: Setting, train: Data) -> nn.Sequential:
@@ -156,8 +150,7 @@ def work(network: str) -> Iterator[Setting]:
     """All strengths with the first seed; plain training and the choice with the others."""
     tried = NETWORKS[network]
     yield Setting(network, "none", 0.0, SEEDS[0])
-    yield from (Setting(network, "norms and l0", strength, SEEDS[0]) for strength in tried.norms)
-    yield from (Setting(network, "log of tier C", strength, SEEDS[0]) for strength in tried.tier)
+    yield from (Setting(network, "norms and l0", strength, SEEDS[0]) for strength in tried.strengths)
     best = chosen(records.read(PATH), network)
     for seed in SEEDS[1:]:
         yield Setting(network, "none", 0.0, seed)

@@ -4,38 +4,41 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
 
-from .plot import METHODS, PERCENT
+from .plot import METHODS, NOTE, PERCENT
 from .records import Record, violations
 
-PENALTIES = {"none": "*", "norms and l0": "o", "log of tier C": "s"}
+PENALTIES = {"none": "*", "norms and l0": "o"}
 
 
 def frontier(records: Sequence[Record], ax: Axes) -> Axes:
     """The share of inputs with a certificate over the accuracy of the dense network, a line for each sparsity.
 
-    Each mark is a network of `analysis/train_frontier.py`, and its form the penalty that it was trained with; a line
-    goes through those of one seed that differ in the strength of the first penalty only.
+    Each mark is a network of `analysis/train_frontier.py`, and its form says whether it was trained with penalties; a
+    line goes through those of the first seed, which differ in the strength only.
     """
     if not records:
         raise ValueError("a frontier must have records, got none.")
     for sparsity, style in zip(sorted({r.sparsity for r in records}), METHODS, strict=False):
         mine = [r for r in records if r.sparsity == sparsity]
-        path = sorted(_point(r) for r in mine if r.setting["penalty"] != "log of tier C" and r.seed == mine[0].seed)
+        path = sorted(_point(r) for r in mine if r.seed == mine[0].seed)
         ax.plot(*zip(*path, strict=True), color=style["color"], linewidth=1, label=f"{sparsity:.0%} sparsity")
         for penalty, marker in PENALTIES.items():
             points = [_point(r) for r in mine if r.setting["penalty"] == penalty]
             if points:
                 ax.plot(*zip(*points, strict=True), color=style["color"], marker=marker, linestyle="none", mfc="none")
+    for penalty, marker in PENALTIES.items():
+        if any(r.setting["penalty"] == penalty for r in records):
+            ax.plot([], [], color="#666666", marker=marker, linestyle="none", mfc="none", label=penalty)
     ax.axhline(0.9, color="#666666", linewidth=0.8, zorder=1)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(PERCENT)
+    ax.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
+    ax.yaxis.set_major_formatter(PERCENT)
     ax.set_xlabel("test accuracy of the dense network")
     ax.set_ylabel("test inputs certified")
-    ax.set_title(f"{violations(records)} of {len(records)} bounds violated", loc="right", fontsize=7)
-    for penalty, marker in PENALTIES.items():
-        ax.plot([], [], color="#666666", marker=marker, linestyle="none", mfc="none", label=penalty)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4, columnspacing=1.2)
+    count = f"{violations(records)} of {len(records)} violated"
+    ax.annotate(count, (1, 1), xycoords="axes fraction", xytext=(0, 3), ha="right", **NOTE)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, columnspacing=1.2)
     return ax
 
 

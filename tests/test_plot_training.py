@@ -22,20 +22,18 @@ def test_a_line_goes_through_the_strengths_of_one_seed_and_marks_show_all(ax):
         record(0.5, "none", 0.9, 0.0),
         record(0.5, "norms and l0", 0.85, 1.0),
         record(0.5, "norms and l0", 0.88, 0.6),
-        record(0.5, "log of tier C", 0.89, 0.3),
         record(0.5, "norms and l0", 0.87, 0.7, seed=1),
         record(0.7, "norms and l0", 0.85, 0.8),
     ]
     frontier(found, ax)
-    line, plain, norms, tier = ax.get_lines()[:4]
+    line, plain, norms = ax.get_lines()[:3]
     assert list(zip(*line.get_data(), strict=True)) == [(0.85, 1.0), (0.88, 0.6), (0.9, 0.0)]
     assert list(zip(*plain.get_data(), strict=True)) == [(0.9, 0.0)]
     assert list(zip(*norms.get_data(), strict=True)) == [(0.85, 1.0), (0.88, 0.6), (0.87, 0.7)]
-    assert list(zip(*tier.get_data(), strict=True)) == [(0.89, 0.3)]
-    assert len({mark.get_marker() for mark in (plain, norms, tier)}) == 3
+    assert plain.get_marker() != norms.get_marker()
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["50% sparsity", "70% sparsity", "none", "norms and l0", "log of tier C"]
-    assert ax.get_title(loc="right") == "0 of 6 bounds violated"
+    assert labels == ["50% sparsity", "70% sparsity", "none", "norms and l0"]
+    assert [text.get_text() for text in ax.texts] == ["0 of 5 violated"]
 
 
 def test_no_records_are_refused(ax):
