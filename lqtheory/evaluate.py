@@ -69,7 +69,8 @@ class LinearStack:
         """The stack in torch."""
         layers: list[torch.nn.Module] = []
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            linear = torch.nn.Linear(weight.shape[1], weight.shape[0], dtype=dtype, device=device)
+            shape = weight.shape[1], weight.shape[0]
+            linear = torch.nn.utils.skip_init(torch.nn.Linear, *shape, dtype=dtype, device=device)
             linear.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
             layers += [linear, torch.nn.ReLU()]
         return torch.nn.Sequential(*layers[:-1]).requires_grad_(False).eval()
@@ -138,7 +139,11 @@ def outputs(
     stack: LinearStack, x: Float64[np.ndarray, " n inputs"], dtype: torch.dtype = torch.float64, device: str = "cpu"
 ) -> Float64[np.ndarray, " n classes"]:
     """What the network answers, computed in `dtype` on `device`."""
-    return stack.module(dtype, device)(torch.from_numpy(x).to(device, dtype)).to("cpu", torch.float64).numpy()
+    h = torch.from_numpy(x).to(device, dtype)
+    for layer, (weight, bias) in enumerate(zip(stack.weights, stack.biases, strict=True)):
+        parts = (torch.from_numpy(part).to(device, dtype) for part in (weight, bias))
+        h = torch.nn.functional.linear(h.relu_() if layer else h, *parts)
+    return h.to("cpu", torch.float64).numpy()
 
 
 def accuracy(logits: Float64[np.ndarray, " n classes"], y: Int64[np.ndarray, " n"]) -> float:
