@@ -12,6 +12,7 @@ from lqtheory.bounds import (
     Linear,
     forward,
     input_radius,
+    layers as layers_module,
     second_moments,
     tier_a,
     tier_b,
@@ -208,3 +209,11 @@ def test_bad_arguments_are_named(call, message):
     network = [Linear(np.arange(6.0).reshape(2, 3)), Linear(np.ones((1, 2)))]
     with pytest.raises(ValueError, match=message):
         call(network)
+
+
+def test_a_distance_is_computed_once_for_each_pair(monkeypatch):
+    calls, honest = [], layers_module.spectral_norm
+    monkeypatch.setattr(layers_module, "spectral_norm", lambda w: calls.append(1) or honest(w))
+    layer, near, far = (Linear(np.diag([1.0, value])) for value in (1.0, 2.0, 5.0))
+    assert [round(layer.distance(other), 9) for other in (near, far, near, far)] == [1, 4, 1, 4]
+    assert len(calls) == 2
