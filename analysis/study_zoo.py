@@ -191,9 +191,10 @@ def residuals(found: Table, recipes: Sequence[str], about: Mapping[str, Any]) ->
 
 
 def both(tables: Mapping[str, Table]) -> Table:
-    """All networks of both families in one table, with the indices that both have."""
+    """All networks of both families in one table, with the indices that both have, without means over their parts."""
     first, second = tables.values()
-    shared = [key for key in first.indices if key in second.indices]
+    means = ("layer ", "neuron ")
+    shared = [key for key in first.indices if key in second.indices and not key.startswith(means)]
     return Table(
         first.names + second.names,
         first.recipes + [r + 100 for r in second.recipes],
