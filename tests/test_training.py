@@ -110,14 +110,14 @@ def test_certificates_hold_for_stacks_and_graphs_and_can_be_trained_for(make, sp
     monkeypatch.setattr(train_frontier, "SPARSITIES", (0.5, 0.7))
     monkeypatch.setattr(train_frontier, "RATE", 2e-2)
     shares = {}
-    for penalty, strength in (("none", 0.0), ("norms and l0", 0.02)):
+    for penalty, strength in (("none", 0.0), ("norms and l0", 0.05)):
         found = train_frontier.measured(train_frontier.Setting("tiny", penalty, strength, 0), split)
         assert len(found) == 2 * len(train_frontier.SPARSITIES)
         assert records.violations(found) == 0
         assert not any(r.setting["broken"] for r in found)
         shares[penalty] = [r.setting["certified_share"] for r in train_frontier.of(found, data="test")]
         assert found[-1].setting["accuracy"] > 0.5
-    assert shares["norms and l0"][0] > 1.1 * shares["none"][0]
+    assert shares["norms and l0"][0] > 1.5 * shares["none"][0]
 
 
 def test_the_most_certified_strength_is_chosen_among_those_that_are_accurate_enough():
