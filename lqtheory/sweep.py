@@ -45,7 +45,7 @@ class Point:
 class Bench:
     """A dense network with the data to judge it on and the calibration inputs; what is dense is computed once.
 
-    `tiers` are those of the ladder that are about a sample: the first `inputs` of the data, a thirtieth when not given.
+    `tiers` are those of the ladder that are about a sample: the first `inputs` of the data, a sixtieth when not given.
     """
 
     model: nn.Module

@@ -30,7 +30,7 @@ from .tiers import tier_names
 @click.option(
     "--inputs",
     type=click.IntRange(2),
-    help="How many tiers but G are about, the first. [default: 1 in 30, at least 100]",
+    help="How many tiers but G are about, the first. [default: 1 in 60, at least 50]",
 )
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default=Path("records.jsonl"), show_default=True

@@ -1,7 +1,7 @@
 """Bounds beside pruned modules, however they were pruned: what `verify` asks of the ladder.
 
 What does not depend on the pruned network is computed once. The tiers about a sample look at the first inputs only, one
-in thirty, because what they measure must run in float64; the statistical tier looks at all of them.
+in sixty, because what they measure must run in float64; the statistical tier looks at all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from .networks import Dense, DenseModule, dense_of
 from .rungs import Rung, rungs_for
 
 TIERS = ("B", "C")  # what costs less than the evaluation of a pruned network
-SHARE, LEAST = 30, 100
+SHARE, LEAST = 60, 50
 
 
 @dataclass(frozen=True, eq=False)
