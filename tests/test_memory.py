@@ -49,6 +49,17 @@ def test_memory_does_not_grow_with_the_number_of_tensors(dtype):
     assert many - few < 20 * 60_000  # their rows of the table; sums and histograms would take ten times as much
 
 
+def test_blocks_of_rows_do_not_change_what_is_measured(monkeypatch):
+    checkpoint = network(1, 5000, "float32")
+    blocks = analyze(checkpoint).tensors[0].measure
+    monkeypatch.setattr(scanning, "ROWS", 1 << 20)
+    whole = analyze(checkpoint).tensors[0].measure
+    assert blocks.indices == whole.indices
+    assert (blocks.parameters, blocks.neurons) == (whole.parameters, whole.neurons) == (80_000, 5000)
+    for name, row in whole.neurons_summary.items():
+        assert blocks.neurons_summary[name] == pytest.approx(row, rel=1e-12)
+
+
 def test_memory_does_not_grow_with_the_number_of_rows():
     short, long = peak(network(1, 1 << 13, "bfloat16")), peak(network(1, 1 << 17, "bfloat16"))
     assert long - short < 2_000_000  # the sums of all rows would take 7 million bytes for each of the workers

@@ -59,4 +59,6 @@ def test_a_shelf_gives_back_what_was_put_there(monkeypatch):
     monkeypatch.setattr("lqtheory.shelf.IN_MEMORY", 100)
     shelf = Shelf()
     kept = [shelf.put(np.full(40, float(k))) for k in range(5)]
-    assert [float(each()[7]) for each in kept[::-1]] == [4, 3, 2, 1, 0]
+    assert float(kept[1]()[7]) == 1
+    kept.append(shelf.put(np.full(40, 5.0)))  # behind the others, wherever was read last
+    assert [float(each()[7]) for each in kept[::-1]] == [5, 4, 3, 2, 1, 0]

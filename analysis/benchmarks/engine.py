@@ -97,7 +97,7 @@ def kernel_rows(dtype: str) -> Iterator[dict[str, Any]]:
         "profile and neuron sums for 16 q": (lambda: scan(tensor, QS, None, cpu_workers()), SIDE * SIDE),
         "the same on one thread": (lambda: scan(tensor, QS, None, ["cpu"]), SIDE * SIDE),
         "torch.linalg.vector_norm, 16 q in a loop": (norms, few.numel()),
-        "PQ index as its authors have it, 16 p in a loop": (pq_indices, few.numel()),
+        "PQ index formula, 16 p in a loop": (pq_indices, few.numel()),
     }
     for what, (run, weights) in rows.items():
         yield figure("kernel", what, dtype, weights, best(run, 2 if weights < SIDE * SIDE else REPEATS))
@@ -132,7 +132,7 @@ def device_rows(device: str, side: int = 1 << 14) -> Iterator[dict[str, Any]]:
 def write_shards(folder: Path, weights: int, dtype: str) -> int:
     """A synthetic checkpoint in shards of 16 tensors; returns how many weights it has."""
     folder.mkdir(parents=True, exist_ok=True)
-    bits, tensors, index = gaussian_bits(1 << 24, dtype), max(weights // HIDDEN**2, 1), {}
+    bits, tensors, index = gaussian_bits(HIDDEN**2, dtype), max(weights // HIDDEN**2, 1), {}
     size = HIDDEN**2 * bits.itemsize
     for first in range(0, tensors, 16):
         names = [f"model.layers.{k}.mlp.weight" for k in range(first, min(first + 16, tensors))]
