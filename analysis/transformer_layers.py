@@ -72,7 +72,7 @@ class Nearest(nn.Module):
         super().__init__()
         self.encoder = encoder.eval()
         with torch.no_grad():
-            self.register_buffer("passages", self.embedded(passages))
+            self.passages = nn.Buffer(self.embedded(passages))
 
     def embedded(self, tokens: torch.Tensor) -> torch.Tensor:
         return nn.functional.normalize(self.encoder(input_ids=tokens).last_hidden_state.mean(1), dim=1)
