@@ -12,7 +12,7 @@ import series
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lqtheory import ladder, plot, plot_bars, plot_bounds, plot_training, records
+from lqtheory import ladder, plot, plot_bars, plot_bounds, plot_training, plot_zoo, records
 from lqtheory.demo import KEEP_RULE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,6 +103,32 @@ def frontier(found: list[records.Record]) -> Figure:
     return figure
 
 
+def l0_paths(found: list[Mapping[str, Any]]) -> Figure:
+    with plot.publication():
+        figure = plot.figure("double", 0.5)
+        networks = ("LeNet-300-100, MNIST", "LeNet-300-100, Fashion-MNIST")
+        for ax, network in zip(figure.subplots(1, 2), networks, strict=True):
+            plot_bars.bands(series.paths(found, network), ax)
+            ax.set_title(network, loc="left")
+            ax.set_xlabel("share of the weights dropped")
+        figure.axes[0].set_ylabel("validation accuracy after fine-tuning")
+    return figure
+
+
+def by_family(draw: Callable[[Any, str, Axes], Axes]) -> Callable[[Any], Figure]:
+    """The MLPs and the CNNs of the zoo beside each other."""
+
+    def drawn(found: Any) -> Figure:
+        with plot.publication():
+            figure = plot.figure("double", 0.55)
+            for ax, family in zip(figure.subplots(1, 2, sharey=True), ("mlp", "cnn"), strict=True):
+                draw(found, family, ax)
+                ax.set_title(family.upper(), loc="left")
+        return figure
+
+    return drawn
+
+
 FIGURES: Mapping[str, tuple[str, Callable[[Path], Any], Callable[[Any], Figure]]] = {
     "bound_vs_measured": ("demo.jsonl", records.read, lambda found: plot.bound_vs_measured(found, KEEP_RULE.name)),
     "demo_penalties": ("train_demo.jsonl", series.lines, one(penalties, 0.3)),
@@ -115,6 +141,9 @@ FIGURES: Mapping[str, tuple[str, Callable[[Path], Any], Callable[[Any], Figure]]
     "pruned_mlp": ("prune_mlps.jsonl", records.read, one(pruned_mlp)),
     "pruned_resnet20": ("prune_resnet.jsonl", records.read, one(pruned_resnet)),
     "training_frontier": ("train_frontier.jsonl", records.read, frontier),
+    "training_paths": ("train_l0.jsonl", series.lines, l0_paths),
+    "zoo_correlations": ("zoo_study.jsonl", series.lines, by_family(plot_zoo.correlations)),
+    "zoo_predicted": ("zoo_study.jsonl", series.lines, by_family(plot_zoo.predicted)),
     "engine": ("engine.jsonl", series.lines, one(engine)),
 }
 

@@ -10,7 +10,6 @@ from typing import Any
 from lqtheory.records import Record
 
 RESULTS = Path(__file__).parent / "results"
-Points = dict[str, list[tuple[float, float]]]
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -76,24 +75,6 @@ def costs(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     for row in rows:
         if row["part"] == "kernel":
             found[row["what"]][row["dtype"]] = row["ns_per_weight"]
-    return found
-
-
-def checks(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """How many inequalities were checked, network -> scope -> count."""
-    found: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for row in rows:
-        found[row["network"]][row["scope"]] += row["checked"]
-    return found
-
-
-def zoo(truths: Iterable[Mapping[str, Any]], indices: Iterable[Mapping[str, Any]], index: str, truth: str) -> Points:
-    """An index of all weights of a network beside the sparsity that it bears, family -> pairs."""
-    known = {row["name"]: row["indices"]["network"][index] for row in indices}
-    found: Points = defaultdict(list)
-    for row in truths:
-        if row["name"] in known:
-            found[row["setting"]["family"]].append((known[row["name"]], row["truth"][truth]))
     return found
 
 

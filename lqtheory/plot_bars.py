@@ -52,16 +52,6 @@ def tightness_by_tier(rows: Mapping[str, Mapping[str, Sequence[float]]], ax: Axe
     return ax
 
 
-def scatter(rows: Mapping[str, Iterable[tuple[float, float]]], ax: Axes) -> Axes:
-    """A mark for each pair, one kind of mark for each series."""
-    for (name, points), style in zip(rows.items(), METHODS, strict=False):
-        ax.plot(*zip(*points, strict=True), **style, linestyle="none", mfc="none", label=name)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(PERCENT)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, columnspacing=1.2)
-    return ax
-
-
 def bands(rows: Mapping[str, Iterable[tuple[float, float, float, float]]], ax: Axes) -> Axes:
     """A line through the middle of each series and a band from its least to its most: (x, least, middle, most)."""
     for (name, points), style in zip(rows.items(), METHODS, strict=False):

@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from lqtheory.plot_bars import bands, bars, scatter, tightness_by_tier
+from lqtheory.plot_bars import bands, bars, tightness_by_tier
 
 
 @pytest.fixture
@@ -43,10 +43,3 @@ def test_a_band_reaches_from_the_least_to_the_most(ax):
         (0.9, 0.4),
         (0.9, 0.7),
     }
-
-
-def test_a_scatter_has_a_mark_for_each_pair(ax):
-    scatter({"mlp": [(0.8, 0.5), (0.4, 0.9)], "cnn": [(0.7, 0.6)]}, ax)
-    drawn = {line.get_label(): list(zip(*line.get_data(), strict=True)) for line in ax.get_lines()}
-    assert drawn == {"mlp": [(0.8, 0.5), (0.4, 0.9)], "cnn": [(0.7, 0.6)]}
-    assert len({line.get_marker() for line in ax.get_lines()}) == 2

@@ -49,11 +49,3 @@ def test_paths_span_the_seeds_where_all_have_a_value():
     assert found["l1"] == [(0.5, 0.7, 0.8, 0.9), (0.75, 0.7, 0.8, 0.9)]
     assert [row[1:] for row in found["l0"]] == [(0.3, 0.3, 0.3)]
     assert set(found) == {"l1", "l0"}
-
-
-def test_the_zoo_pairs_what_both_files_have():
-    truths = [{"name": name, "setting": {"family": "mlp"}, "truth": {"global": 0.5}} for name in "ab"]
-    indices = [{"name": "b", "indices": {"network": {"gini": 0.7}}}]
-    assert series.zoo(truths, indices, "gini", "global") == {"mlp": [(0.7, 0.5)]}
-    rows = [{"network": "n", "scope": "s", "checked": count} for count in (2, 3)]
-    assert series.checks(rows) == {"n": {"s": 5}}
