@@ -7,6 +7,8 @@ shapes of its tensors. float64 by default, because bounds are compared with what
 import itertools
 import math
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,16 +39,35 @@ class Sample:
 def read_sample(path: Path) -> Sample:
     """The arrays `x` and `y` of an .npz file; whole-numbered inputs (pixels) are divided by 255.
 
-    ValueError where an array is missing or the two do not have the same length.
+    ValueError where an array is missing, a label is no whole number, or the two do not have the same length.
     """
-    with np.load(path, allow_pickle=False) as arrays:
-        if missing := {"x", "y"} - set(arrays.files):
-            raise ValueError(f"data must have the arrays x and y, got no {missing.pop()} in {path}.")
-        x, y = arrays["x"], arrays["y"].astype(np.int64)
+    x, y = read_npz(path)
     if len(x) != len(y) or not len(x):
         raise ValueError(f"data must have one label per input, got {len(x)} inputs and {len(y)} labels in {path}.")
     scale = 255.0 if np.issubdtype(x.dtype, np.integer) else 1.0
-    return Sample(path.name, x.reshape(len(x), -1) / scale, y)
+    return Sample(path.name, x.reshape(len(x), -1) / scale, whole_labels(path.name, y))
+
+
+def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The arrays x and y of an .npz file."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if absent := {"x", "y"} - set(arrays.files):
+                raise ValueError(f"data must have the arrays x and y, got no {min(absent)} in {path}.")
+            return arrays["x"], arrays["y"]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise ValueError(f"an .npz file must be whole, got {error} in {path}.") from error
+
+
+def whole_labels(name: str, y: np.ndarray) -> Int64[np.ndarray, " n"]:
+    """Labels of any type as integers; ValueError where one is no whole number."""
+    if y.dtype.kind not in "biuf":
+        raise ValueError(f"labels must be whole numbers, got {y.dtype} in {name}.")
+    with np.errstate(invalid="ignore"):  # NaN and infinity, which the comparison refuses
+        labels = y.astype(np.int64)
+    if odd := y[labels != y].tolist():
+        raise ValueError(f"labels must be whole numbers, got {odd[0]} in {name}.")
+    return labels
 
 
 @dataclass(frozen=True, eq=False)

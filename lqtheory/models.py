@@ -6,8 +6,6 @@ A factory is code of the user's, named `package.module:function` and called with
 import gzip
 import importlib
 import sys
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from .evaluate import read_stack
+from .evaluate import read_npz, read_stack, whole_labels
 from .pruning.export import weight_files
 
 
@@ -135,19 +133,8 @@ def load_data(spec: str) -> Data:
         return found
     if not (isinstance(found, tuple) and len(found) == 2):
         raise ValueError(f"a factory of data must return (x, y), got {type(found).__name__} from {spec!r}.")
-    labels = _labels(spec, torch.as_tensor(found[1]).numpy())
+    labels = whole_labels(spec, torch.as_tensor(found[1]).numpy())
     return Data(spec, torch.as_tensor(found[0]), torch.from_numpy(labels))
-
-
-def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The arrays x and y of an .npz file."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if absent := {"x", "y"} - set(arrays.files):
-                raise ValueError(f"data must have the arrays x and y, got no {min(absent)} in {path}.")
-            return arrays["x"], arrays["y"]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ValueError(f"an .npz file must be whole, got {error} in {path}.") from error
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -177,17 +164,7 @@ def called(spec: str, option: str) -> Any:
 def _data(name: str, x: np.ndarray, y: np.ndarray) -> Data:
     scale = 255.0 if np.issubdtype(x.dtype, np.integer) else 1.0
     inputs = torch.from_numpy(np.array(x, dtype=np.float32) / np.float32(scale))
-    return Data(name, inputs, torch.from_numpy(_labels(name, y)))
-
-
-def _labels(name: str, y: np.ndarray) -> np.ndarray:
-    if y.dtype.kind not in "biuf":
-        raise ValueError(f"labels must be whole numbers, got {y.dtype} in {name}.")
-    with np.errstate(invalid="ignore"):  # NaN and infinity, which the comparison refuses
-        labels = y.astype(np.int64)
-    if odd := y[labels != y].tolist():
-        raise ValueError(f"labels must be whole numbers, got {odd[0]} in {name}.")
-    return labels
+    return Data(name, inputs, torch.from_numpy(whole_labels(name, y)))
 
 
 def _torchvision(name: str, pretrained: bool) -> nn.Module:

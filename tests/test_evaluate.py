@@ -1,5 +1,6 @@
 """Stacks of linear layers: recognised, run in both precisions, compared with plain numpy."""
 
+import gc
 import gzip
 import itertools
 
@@ -98,12 +99,21 @@ def test_pixels_are_divided_by_255_and_numbers_are_not(tmp_path):
     [
         ({"x": np.ones((2, 3))}, "got no y in"),
         ({"x": np.ones((2, 3)), "y": np.ones(3)}, "got 2 inputs and 3 labels"),
+        ({"x": np.ones((2, 3)), "y": np.array([1, 0.5])}, "whole numbers, got 0.5 in data.npz"),
     ],
 )
 def test_data_without_labels_is_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "data.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         read_sample(tmp_path / "data.npz")
+
+
+def test_data_that_were_cut_off_are_refused_and_leave_no_handle(tmp_path):
+    np.savez(path := tmp_path / "data.npz", x=np.zeros((4, 9)), y=np.arange(4))
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ValueError, match="npz file must be whole"):
+        read_sample(path)
+    gc.collect()  # a handle left open would warn, and warnings are errors
 
 
 @pytest.mark.parametrize(
