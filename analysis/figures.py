@@ -41,7 +41,14 @@ def pruned_mlp(found: list[records.Record], ax: Axes) -> Axes:
 
 
 def pruned_resnet(found: list[records.Record], ax: Axes) -> Axes:
-    return plot.accuracy_by_method(series.where(found, network="ResNet-20"), "G", ax)
+    methods = (
+        "support search, tuned",
+        "support search",
+        "magnitude, least squares",
+        "SparseGPT, global magnitude budget",
+        "LAMP, least squares",
+    )
+    return plot.accuracy_by_method(series.where(found, network="ResNet-20"), "G", ax, methods)
 
 
 def tightness(found: list[records.Record], ax: Axes) -> Axes:

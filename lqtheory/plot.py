@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 from cycler import cycler
@@ -33,6 +33,8 @@ METHODS: tuple[dict[str, Any], ...] = (
     {"color": "#E69F00", "marker": "^"},
     {"color": "#009E73", "marker": "v"},
     {"color": "#000000", "marker": "D"},
+    {"color": "#56B4E9", "marker": "P"},
+    {"color": "#D55E00", "marker": "X"},
 )
 STYLE: Any = {
     "font.size": 8.5,
@@ -85,10 +87,26 @@ def bound_against_measurement(records: Sequence[Record], method: str, quantity: 
     return ax
 
 
-def accuracy_by_method(records: Sequence[Record], tier: str, ax: Axes) -> Axes:
-    """Accuracy of the pruned network over sparsity by method, and dashed what a tier guarantees on the sample."""
+Name = TypeVar("Name")
+
+
+def styled(names: Iterable[Name]) -> Iterator[tuple[Name, dict[str, Any]]]:
+    """Each name with a colour and a marker of its own; ValueError where there are more than can be told apart."""
+    chosen = list(names)
+    if len(chosen) > len(METHODS):
+        raise ValueError(
+            f"a figure must have at most {len(METHODS)} series, got {len(chosen)}: {', '.join(map(str, chosen))}."
+        )
+    return zip(chosen, METHODS, strict=False)
+
+
+def accuracy_by_method(records: Sequence[Record], tier: str, ax: Axes, methods: Sequence[str] = ()) -> Axes:
+    """Accuracy of the pruned network over sparsity by method, and dashed what a tier guarantees on the sample.
+
+    All methods of the records are drawn, or those that are named; a ValueError where that is more than seven.
+    """
     harm = sorted((r for r in records if r.setting["quantity"] == "harm" and r.tier == tier), key=lambda r: r.sparsity)
-    for method, style in zip(methods_of(harm), METHODS, strict=False):
+    for method, style in styled(methods or methods_of(harm)):
         mine = select(harm, method, "harm")
         sparsity = [r.sparsity for r in mine]
         ax.plot(sparsity, [r.setting["certified_accuracy"] for r in mine], linestyle="--", mfc="white", **style)
@@ -160,7 +178,7 @@ def _sparsity_axis(ax: Axes, records: Sequence[Record]) -> None:
 POINTS = 400  # corners of a Lorenz curve along each axis, finer than a printed line
 CURVES: tuple[dict[str, Any], ...] = tuple(
     {"color": style["color"], "linestyle": dashes}
-    for style, dashes in zip(METHODS, ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), strict=True)
+    for style, dashes in zip(METHODS, ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), strict=False)
 )
 
 

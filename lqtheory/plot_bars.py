@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from .plot import METHODS, NOTE, PERCENT
+from .plot import NOTE, PERCENT, styled
 from .plot_bounds import HATCHES, LAYERS
 
 
@@ -37,9 +37,11 @@ def bars(
 def tightness_by_tier(rows: Mapping[str, Mapping[str, Sequence[float]]], ax: Axes) -> Axes:
     """Bound over measurement, series -> tier -> values: a mark for each value, on a log axis where 1 is the truth."""
     tiers = list(dict.fromkeys(tier for row in rows.values() for tier in row))
-    for k, ((name, row), style) in enumerate(zip(rows.items(), METHODS, strict=False)):
+    for k, (name, style) in enumerate(styled(rows)):
         points = [
-            (tiers.index(tier) + 0.16 * (k - (len(rows) - 1) / 2), v) for tier, found in row.items() for v in found
+            (tiers.index(tier) + 0.16 * (k - (len(rows) - 1) / 2), v)
+            for tier, found in rows[name].items()
+            for v in found
         ]
         ax.plot(*zip(*points, strict=True), **style, linestyle="none", mfc="none", label=name)
     ax.axhline(1, color="#666666", linewidth=0.8, zorder=1)
@@ -54,8 +56,8 @@ def tightness_by_tier(rows: Mapping[str, Mapping[str, Sequence[float]]], ax: Axe
 
 def bands(rows: Mapping[str, Iterable[tuple[float, float, float, float]]], ax: Axes) -> Axes:
     """A line through the middle of each series and a band from its least to its most: (x, least, middle, most)."""
-    for (name, points), style in zip(rows.items(), METHODS, strict=False):
-        x, least, middle, most = zip(*points, strict=True)
+    for name, style in styled(rows):
+        x, least, middle, most = zip(*rows[name], strict=True)
         ax.plot(x, middle, **style, label=name)
         ax.fill_between(x, least, most, color=style["color"], alpha=0.2, linewidth=0)
     ax.yaxis.set_major_formatter(PERCENT)

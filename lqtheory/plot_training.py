@@ -20,7 +20,7 @@ def frontier(records: Sequence[Record], ax: Axes) -> Axes:
     """
     if not records:
         raise ValueError("a frontier must have records, got none.")
-    for sparsity, style in zip(sorted({r.sparsity for r in records}), METHODS, strict=False):
+    for sparsity, style in styled(sorted({r.sparsity for r in records})):
         mine = [r for r in records if r.sparsity == sparsity]
         path = sorted(_point(r) for r in mine if r.seed == mine[0].seed)
         ax.plot(*zip(*path, strict=True), color=style["color"], linewidth=1, label=f"{sparsity:.0%} sparsity")
@@ -51,7 +51,7 @@ def compression(lines: Iterable[Mapping[str, Any]], key: str, ax: Axes) -> Axes:
     rows = list(lines)
     penalties = list(dict.fromkeys(row["setting"]["penalty"] for row in rows))
     networks = list(dict.fromkeys(row["setting"].get("network", "") for row in rows))
-    for k, (network, style) in enumerate(zip(networks, METHODS, strict=False)):
+    for k, (network, style) in enumerate(styled(networks)):
         mine = [row for row in rows if row["setting"].get("network", "") == network]
         x = [penalties.index(row["setting"]["penalty"]) + 0.16 * (k - (len(networks) - 1) / 2) for row in mine]
         ax.plot(x, [row[key] for row in mine], **style, linestyle="none", mfc="none", label=network)

@@ -172,14 +172,14 @@ class Verification:
         """JSON lines."""
         return "".join(record.to_json() + "\n" for record in self.records)
 
-    def plot(self, ax: Any = None) -> Any:
-        """Accuracy over sparsity, by method."""
+    def plot(self, ax: Any = None, methods: Sequence[str] = ()) -> Any:
+        """Accuracy over sparsity, by method: of all, at most seven, or of those that are named."""
         from matplotlib import pyplot
 
         from . import plot
 
         axes = pyplot.subplots(layout="constrained")[1] if ax is None else ax
-        return plot.accuracy_by_method(self.records, "G", axes)
+        return plot.accuracy_by_method(self.records, "G", axes, methods)
 
     def __repr__(self) -> str:
         return f"Verification({self.summary()})"

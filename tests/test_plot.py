@@ -69,10 +69,21 @@ def test_accuracy_and_guarantee_are_drawn_for_each_method(ax):
     assert [list(line.get_ydata()) for line in dashed] == [[0.9 - s for s in (0.1, 0.5, 0.9)]] * 2
 
 
+def test_every_method_is_drawn_or_the_figure_refused(ax):
+    one = [r for r in RECORDS if r.setting["method"] == "uniform"]
+    many = [replace(r, setting={**r.setting, "method": f"method {k}"}) for k in range(8) for r in one]
+    with pytest.raises(ValueError, match=r"at most 7 series, got 8: method 0, .*, method 7"):
+        plot.accuracy_by_method(many, "C", ax)
+    plot.accuracy_by_method(many, "C", ax, [f"method {k}" for k in range(7, 0, -1)])
+    labels = [label for label in lines(ax) if label.startswith("method")]
+    assert labels == [f"method {k}" for k in range(7, 0, -1)]
+
+
 def test_tiers_differ_without_colour():
     styles = [*plot.TIERS.values(), plot.MEASURED]
-    assert len({style["marker"] for style in styles}) == len({style["linestyle"] for style in styles}) == len(styles)
+    assert len({style["marker"] for style in styles}) == len(styles)
     assert len({style["marker"] for style in plot.METHODS}) == len(plot.METHODS)
+    assert len({style["color"] for style in plot.METHODS}) == len(plot.METHODS)
 
 
 def test_records_that_are_not_there_are_asked_for_by_name(ax):
