@@ -51,6 +51,7 @@ def completed(monkeypatch, *words):
 def test_a_shell_completes_commands_options_and_files(monkeypatch):
     assert completed(monkeypatch, "com") == ["plain,compare"]
     assert completed(monkeypatch, "compare", "--res") == ["plain,--resamples"]
+    assert completed(monkeypatch, "analyze", "mod") == ["file,mod"]
     assert completed(monkeypatch, "compare", "mod") == ["file,mod"]
     assert completed(monkeypatch, "report", "mod") == ["file,mod"]
     assert completed(monkeypatch, "bound", "--scope", "ne") == ["plain,neuron", "plain,network"]

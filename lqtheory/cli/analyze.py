@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from .options import common, finish, progress, write
+from .options import a_file, common, finish, progress, write
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", shell_complete=a_file)
 @click.option("--scope", type=click.Choice(["neuron", "tensor", "network"]), default="tensor", help="What a row is.")
 @click.option("--index", "extra", multiple=True, help="An index that takes a sort or a decomposition, by name.")
 @click.option("--strict", is_flag=True, help="Exit 1 when a weight matrix was skipped unasked.")
