@@ -1,4 +1,4 @@
-"""The counting of 16-bit patterns on CUDA devices, by numba.cuda where that is installed (`pip install numba-cuda`).
+"""The counting of 16-bit patterns on CUDA devices, by numba.cuda where that is installed (the extra `cuda`).
 
 Each block of threads counts in a table of its own, in its shared memory: additions to one table for all would wait for
 one another at the few patterns that most weights have. The 48 KB that every device gives to a block hold 6144
