@@ -107,6 +107,7 @@ def frontier(found: list[records.Record]) -> Figure:
         for ax, network in zip(figure.subplots(1, 2, sharey=True), ("MLP", "CNN"), strict=True):
             plot_training.frontier(series.where(found, network=network, data="test"), ax)
             ax.set_title(network, loc="left")
+            ax.label_outer()
     return figure
 
 
@@ -131,6 +132,7 @@ def by_family(draw: Callable[[Any, str, Axes], Axes]) -> Callable[[Any], Figure]
             for ax, family in zip(figure.subplots(1, 2, sharey=True), ("mlp", "cnn"), strict=True):
                 draw(found, family, ax)
                 ax.set_title(family.upper(), loc="left")
+                ax.label_outer()
         return figure
 
     return drawn

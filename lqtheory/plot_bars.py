@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
 
 from .plot import NOTE, PERCENT, styled
 from .plot_bounds import HATCHES, LAYERS
@@ -60,7 +61,7 @@ def bands(rows: Mapping[str, Iterable[tuple[float, float, float, float]]], ax: A
         x, least, middle, most = zip(*rows[name], strict=True)
         ax.plot(x, middle, **style, label=name)
         ax.fill_between(x, least, most, color=style["color"], alpha=0.2, linewidth=0)
-    ax.yaxis.set_major_formatter(PERCENT)
+    ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
     ax.xaxis.set_major_formatter(PERCENT)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, columnspacing=1.2)
     return ax

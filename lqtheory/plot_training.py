@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from .plot import METHODS, NOTE, PERCENT
+from .plot import NOTE, PERCENT, styled
 from .records import Record, violations
 
 PENALTIES = {"none": "*", "norms and l0": "o"}
@@ -33,6 +33,7 @@ def frontier(records: Sequence[Record], ax: Axes) -> Axes:
             ax.plot([], [], color="#666666", marker=marker, linestyle="none", mfc="none", label=penalty)
     ax.axhline(0.9, color="#666666", linewidth=0.8, zorder=1)
     ax.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
+    ax.locator_params(axis="x", nbins=5)
     ax.yaxis.set_major_formatter(PERCENT)
     ax.set_xlabel("test accuracy of the dense network")
     ax.set_ylabel("test inputs certified")

@@ -34,9 +34,9 @@ def correlations(records: Iterable[Mapping[str, Any]], family: str, ax: Axes) ->
         ax.errorbar(values, places, xerr=reach, **style, linestyle="none", linewidth=1, label=scope)
     ax.set_yticks(range(len(INDICES)), list(INDICES))
     ax.axvline(0, color="#666666", linewidth=0.8, zorder=1)
-    ax.set(xlim=(-1, 1), xlabel="Spearman's correlation with the largest sparsity")
+    ax.set(xlim=(-1, 1), xlabel="Spearman's correlation")
     ax.grid(visible=False, axis="y")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.2)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, columnspacing=1.2)
     return ax
 
 

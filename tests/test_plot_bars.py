@@ -43,3 +43,10 @@ def test_a_band_reaches_from_the_least_to_the_most(ax):
         (0.9, 0.4),
         (0.9, 0.7),
     }
+
+
+def test_accuracies_within_a_percent_have_different_labels(ax):
+    bands({"lq": [(0.5, 0.97, 0.974, 0.976), (0.9, 0.96, 0.966, 0.968)]}, ax)
+    ax.get_figure().draw_without_rendering()
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert len(set(labels)) == len(labels)
