@@ -156,6 +156,9 @@ def facts() -> list[tuple[str, str]]:
     noise = Profile.gaussian(1_000_000)
     counts = f"{effective_number(noise, 0.5, 1) / noise.d:.0%}".replace("%", " %")
     small, large, residual = series.lines(series.RESULTS / "verify_overhead.jsonl")
+    real, random = (series.lines(series.RESULTS / f"{name}.jsonl") for name in ("violations", "graph_violations"))
+    numbers, networks = sum(line["checked"] for line in real), len({line["network"] for line in real})
+    pairs, promises = (sum(line[name] for line in random) for name in ("pairs", "promises"))
     weights, images = {r.setting["weights"] for r in demo}, re.findall(r"[\d,]+ (?=held-out)", DATA)[0]
     return [
         ("faq.md", f"My network has N/d = {counts}"),
@@ -165,8 +168,10 @@ def facts() -> list[tuple[str, str]]:
         ("ladder.md", f"on {small['inputs']:,} MNIST images"),
         ("ladder.md", f"takes {small['ratio']:.2f} times as long and an MLP"),
         ("ladder.md", f"takes {large['ratio']:.2f} times, of which {small['floor']:.2f} and {large['floor']:.2f} are"),
-        ("ladder.md", f"A ResNet-20 on {residual['inputs']:,} CIFAR-10 images takes {residual['ratio']:.2f} times as long."),
+        ("ladder.md", f"A ResNet-20 on {residual['inputs']:,} CIFAR-10 images takes {residual['ratio']:.2f} times as"),
         ("experiments.md", f"cost {weights.pop():,} weights"),
+        ("experiments_bounds.md", f"{len(real)} pruned networks from {networks} dense ones, {numbers:,} numbers"),
+        ("experiments_bounds.md", f"{pairs:,} random pairs of networks and {promises:,} promises"),
         ("experiments_bounds.md", f"Tier C is within {-(-trained * 10 // 1) / 10:.1f} times the truth"),
         ("experiments_bounds.md", f"of the plainly trained network it is {'ten' if 9.5 < plain < 14 else plain} times"),
     ]
