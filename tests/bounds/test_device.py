@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from lqtheory.bounds import IDENTITY, TANH, Linear, forward, second_moments, tier_b, tier_c
 from lqtheory.bounds.layers import Activation
