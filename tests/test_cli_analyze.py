@@ -16,7 +16,8 @@ from lqtheory.analysis import analyze
 from lqtheory.checkpoint import read
 
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background has it ignored
 from lqtheory import scan
 from lqtheory.cli import main
 quick = scan.scan
