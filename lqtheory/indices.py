@@ -167,7 +167,10 @@ def weights_needed(profile: Profile, eps: float, p: float = 2) -> int:
     """
     check_exponent(eps, "eps", include_ends=True)
     limit = p * (np.log(eps) if eps else -np.inf) + log_tail_power_sum(profile, 0, p)
-    low, high = -1, profile.nonzero  # the error is too large at low, small enough at high
+    group = int(np.searchsorted(profile.log_partial_sums(p), limit, side="right")) - 1
+    # the error is small enough at high, too large at low: the crossing lies among weights of one magnitude
+    high = int(profile.d - profile.below[group])
+    low = int(profile.d - profile.below[group + 1]) if group + 1 < profile.counts.size else -1
     while high - low > 1:
         s = np.unique(np.linspace(low, high, 256).astype(np.int64))[1:]
         first = int(np.argmax(log_tail_power_sum(profile, s, p) <= limit))

@@ -10,7 +10,7 @@ import numpy as np
 from . import indices
 from .histogram import GRIDS, Histogram, profile_of, signed_moments
 from .neuron_sums import NeuronSums
-from .neuron_table import FEW, NeuronTable, summary
+from .neuron_table import NeuronTable, summary
 from .norms import PowerSums, log_lq_norm, lq_norm
 from .profile import Profile
 from .shelf import Held, Shelf, Shelved
@@ -20,6 +20,9 @@ QS = (0.25, 0.5, 0.75)
 
 ERRORS = (0.01, 0.1, 0.5)
 """Relative l2 errors for which `weights_needed` is tabulated."""
+
+FEW = 1 << 16
+"""Up to here, the profile of the norms of neurons is exact."""
 
 Table = dict[str, Any]
 

@@ -12,7 +12,7 @@ from .shelf import Held, Shelf, Shelved
 Column = tuple[Held[np.ndarray] | Shelved[np.ndarray], ...]
 """The values of one index in pieces, each read by a call."""
 
-FEW = 1 << 16
+FEW = 1 << 20
 """Up to here, values are taken into memory all at once."""
 
 
@@ -79,10 +79,11 @@ def summary(column: Column) -> dict[str, float]:
 
 def median(column: Column, known: int, low: float, high: float) -> float:
     """The exact median of the `known` values that are not nan, in memory that does not grow with their number."""
-    if known <= FEW:
-        values = np.concatenate([piece() for piece in column])
-        return float(np.median(values[~np.isnan(values)]))
-    return (nth(column, (known - 1) // 2, low, high) + nth(column, known // 2, low, high)) / 2
+    left, right = (known - 1) // 2, known // 2
+    if known > FEW:
+        return (nth(column, left, low, high) + nth(column, right, low, high)) / 2
+    values = np.partition(np.concatenate([piece() for piece in column]), (left, right))  # nan goes to the end
+    return float(values[left] + values[right]) / 2
 
 
 def nth(column: Column, n: int, least: float, greatest: float) -> float:
