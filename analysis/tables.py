@@ -94,9 +94,64 @@ def kernels() -> Rows:
     return rows + [[label, *cells(found[what], ("bfloat16", "float32"), ".2g")] for what, label in KERNELS.items()]
 
 
+def processes() -> Rows:
+    rows = [["`lqtheory analyze` of bfloat16 shards, whole processes", "seconds", "ns per weight", "peak memory"]]
+    for row in series.lines(series.RESULTS / "engine.jsonl"):
+        if row["part"] in ("process", "ranks"):
+            what = "" if row["part"] == "process" else f", {row['what']}"
+            memory = f"{row['peak_mb']} MB" if row["peak_mb"] else "-"
+            rows.append([f"{row['weights'] / 1e6:,.0f} million{what}", f"{row['seconds']:.2f}", ns(row), memory])
+    return rows
+
+
+def transformer() -> Rows:
+    rows = [["MiniLM, 22.7 million float32 weights", "seconds", "ns per weight"]]
+    found = (row for row in series.lines(series.RESULTS / "engine.jsonl") if row["part"] == "MiniLM")
+    return rows + [[row["what"], f"{row['seconds']:.2f}", ns(row)] for row in found]
+
+
+def requests() -> Rows:
+    rows = [["on request, 17 million bfloat16 weights", "ns per weight"]]
+    found = (row for row in series.lines(series.RESULTS / "engine.jsonl") if row["part"] == "request")
+    return rows + [[f"`{row['what']}`", ns(row)] for row in sorted(found, key=lambda row: row["seconds"])]
+
+
+def ns(row: Mapping[str, float]) -> str:
+    return format(row["ns_per_weight"], ".3g")
+
+
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
+UNIFORM = {
+    "SparseGPT": "SparseGPT, the same density in every layer",
+    "Wanda": "Wanda, the same density in every neuron",
+}
+
+
+def pruned_resnet20() -> Rows:
+    return resnet("ResNet-20")
+
+
+def pruned_resnet56() -> Rows:
+    return resnet("ResNet-56")
+
+
+def resnet(network: str) -> Rows:
+    """Accuracy relative to the dense network's, the method first that keeps most of it at 80 %."""
+    found = series.where(of("prune_resnet.jsonl"), network=network)
+    kept: dict[str, dict[float, float]] = {}
+    for r in found:
+        relative = r.setting["accuracy"] / r.setting["dense_accuracy"]
+        kept.setdefault(r.setting["method"], {})[r.sparsity] = relative
+    dense = spaced(found[0].setting["dense_accuracy"])
+    rows = [[f"{network} (dense {dense})", *(spaced(share, 0) for share in SHARES)]]
+    for method, row in sorted(kept.items(), key=lambda each: -each[1].get(0.8, 0.0)):
+        rows.append([UNIFORM.get(method, method), *(spaced(row[share]) if share in row else "" for share in SHARES)])
+    return rows
+
+
 def pruned_mlps() -> Rows:
     found, shares = of("prune_mlps.jsonl"), (0.5, 0.7, 0.8, 0.9)
-    rows = [["", *(f"{share:.0%}".replace("%", " %") for share in shares)]]
+    rows = [["", *(spaced(share, 0) for share in shares)]]
     for network in dict.fromkeys(r.setting["network"] for r in found):
         mine = series.where(found, network=network)
         dense = f"{network} (dense {spaced(mine[0].setting['dense_accuracy'])}), "
@@ -106,9 +161,20 @@ def pruned_mlps() -> Rows:
     return rows
 
 
-def spaced(share: float) -> str:
-    """A share in percent with two digits."""
-    return f"{share:.2%}".replace("%", " %")
+def pruned_pairs() -> Rows:
+    """Accuracy of the dense twin, of its authors' pruned network and of ours with as many weights."""
+    found = of("prune_pairs.jsonl")
+    networks = list(dict.fromkeys(r.setting["network"] for r in found))
+    rows = {"dense": {r.setting["network"]: r.setting["dense_accuracy"] for r in found}}
+    for r in found:
+        rows.setdefault(r.setting["method"], {})[r.setting["network"]] = r.setting["accuracy"]
+    body = [[method, *(spaced(row[n]) if n in row else "" for n in networks)] for method, row in rows.items()]
+    return [["", *networks], *body]
+
+
+def spaced(share: float, digits: int = 2) -> str:
+    """A share in percent."""
+    return f"{share:.{digits}%}".replace("%", " %")
 
 
 TABLES: Mapping[str, tuple[Callable[[], Rows], ...]] = {
@@ -119,6 +185,8 @@ TABLES: Mapping[str, tuple[Callable[[], Rows], ...]] = {
         regions,
     ),
     "experiments_resnet.md": (resnet20,),
+    "experiments_engine.md": (kernels, processes, transformer, requests),
+    "experiments_pruning.md": (pruned_resnet20, pruned_resnet56, pruned_mlps, pruned_pairs),
 }
 
 
