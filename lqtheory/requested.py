@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64
+from numpy.typing import ArrayLike
 
 from . import indices
 from .measure import ERRORS, QS, profile_indices
 from .neuron_table import summary
 from .profile import Profile
+from .selection import weights_needed
 from .shelf import Held
 
 SVD = 256  # the singular values of smaller matrices cost nothing
@@ -65,8 +67,8 @@ def neuron_gini(rows: Rows, profile: Profile, seed: int) -> dict[str, float]:
 
 def neuron_weights_needed(rows: Rows, profile: Profile, seed: int) -> dict[str, dict[str, float]]:
     """How many weights single neurons need for each relative error of `ERRORS`."""
-    neurons = [Profile.of(row) for row in rows]
-    return {f"{eps:g}": _spread([float(indices.weights_needed(n, eps)) for n in neurons]) for eps in ERRORS}
+    needed = weights_needed(rows, ERRORS).astype(np.float64)
+    return {f"{eps:g}": _spread(column) for eps, column in zip(ERRORS, needed.T, strict=True)}
 
 
 def weights_bracket(rows: Rows, profile: Profile, seed: int) -> dict[str, dict[str, float]]:
@@ -85,8 +87,8 @@ def input_groups(rows: Rows, profile: Profile, seed: int) -> dict[str, Any]:
     return profile_indices(Profile.of(np.linalg.norm(rows, axis=0)), QS)
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    return summary((Held(np.array(values)),))
+def _spread(values: ArrayLike) -> dict[str, float]:
+    return summary((Held(np.asarray(values)),))
 
 
 REQUESTED: dict[str, Callable[[Rows, Profile, int], Any]] = {
