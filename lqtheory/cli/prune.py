@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,9 @@ from .networks import chosen_device, recipe_of, running
 @click.option("--method", default="magnitude", show_default=True, metavar="SCORE[:BUDGET[:FIT[:EPOCHS]]]")
 @click.option(
     "--pattern",
-    metavar="N:M|channels",
-    help="Keep N of every M consecutive inputs, instead of --sparsity; or prune whole neurons and filters, of which "
-    "--sparsity is the share, and write the smaller network as well.",
+    metavar="N:M|channels|heads",
+    help="Keep N of every M consecutive inputs, instead of --sparsity; or prune whole neurons and filters, or whole "
+    "attention heads, of which --sparsity is the share, and write the smaller network as well.",
 )
 @click.option("--by-block", is_flag=True, help="One block after another, as memory asks for with large transformers.")
 @click.option("--steps", type=int, default=1, show_default=True, help="Prune and re-fit in so many steps.")
@@ -85,32 +84,34 @@ def prune(
     click.echo(f"kept {pruned.kept:,} of {pruned.weights:,} weights ({pruned.kept / pruned.weights:.2%})")
     for line in sizes(network, pruned, source, target, inputs):
         click.echo(line)
-    if pattern == "channels" and inputs is not None:
-        renamed = {names.get(name, name): value for name, value in smaller(pruned.model, inputs)}
+    if pattern == "heads" or (pattern == "channels" and inputs is not None):
+        renamed = {names.get(name, name): value for name, value in smaller(pruned.model, pattern, inputs).items()}
         click.echo(f"{write_smaller(source, output, renamed)}")
     for name in pruned.left if recipe.fit and calibration else ():
         click.echo(f"lqtheory: {name} was pruned but not re-fitted.", err=True)
     click.echo(f"{target}")
 
 
-def smaller(model: Any, inputs: Any) -> Iterator[tuple[str, Any]]:
-    """The tensors of the network without the channels that were zeroed; says what could not be removed."""
+def smaller(model: Any, pattern: str, inputs: Any) -> dict[str, Any]:
+    """The tensors of the network without its zeroed channels or heads; says how many could not be removed."""
+    from ..pruning.attention import heads
     from ..pruning.channels import channels
+    from ..pruning.heads import without_heads
     from ..pruning.structured import slim, unread
 
-    found = channels(model, inputs)
+    found = heads(model) if pattern == "heads" else channels(model, inputs)
     zeroed = set(unread(model, found).tolist())
     if stuck := len(zeroed & found.rigid):
         click.echo(
-            f"lqtheory: {stuck} of {len(zeroed)} channels are zeros but stay: the code has their number.", err=True
+            f"lqtheory: {stuck} of {len(zeroed)} {pattern} are zeros but stay: the code has their number.", err=True
         )
-    yield from slim(model, inputs).state_dict().items()
+    return (without_heads(model) if pattern == "heads" else slim(model, inputs)).state_dict()
 
 
 def _pattern(text: str | None) -> Any:
-    if text in (None, "channels"):
+    if text in (None, "channels", "heads"):
         return text
     n, _, m = text.partition(":")
     if not (n.isdigit() and m.isdigit() and 0 < int(n) <= int(m)):
-        raise click.UsageError(f"--pattern takes N:M with 0 < N <= M, or channels, got {text!r}.")
+        raise click.UsageError(f"--pattern takes N:M with 0 < N <= M, channels or heads, got {text!r}.")
     return int(n), int(m)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .attention import attentions, heads
 from .budgets import kept_total
 from .parts import Prunable, prunable
 from .recipe import Masks, Pruned, Recipe, copied, settle
@@ -32,6 +33,8 @@ def by_blocks(model: nn.Module, recipe: Recipe, inputs: Inputs, inplace: bool = 
     masks: Masks = {}
     left: list[str] = []
     stacks = _stacks(result, prunable(result, recipe.include, recipe.exclude))
+    if recipe.pattern == "heads":
+        heads(result)  # says so where no attention is known
     size = done = 0
     with evaluating(result), torch.no_grad(), _without_cache(result):
         for stack in stacks:
@@ -40,11 +43,13 @@ def by_blocks(model: nn.Module, recipe: Recipe, inputs: Inputs, inplace: bool = 
             for name, parts in stack.items():
                 block = _Block(result.get_submodule(name), calls[name], len(hidden))
                 given = (hidden, *block.each)
-                if parts:
-                    size += (own := sum(part.tensor.numel() for part in parts))
+                include = [part.name.replace(name, "block", 1) for part in parts]
+                if own := _size(block, replace(recipe, include=include, exclude=()), parts):
+                    size += own
                     kept = kept_total(size, recipe.sparsity) - done
                     done += kept
-                    include = [part.name.replace(name, "block", 1) for part in parts]
+                    if not kept:
+                        raise ValueError(f"every block must keep something, got none of {own} kept in {name}.")
                     found = replace(recipe, sparsity=1 - kept / own, include=include, exclude=())(
                         block, given, inplace=True
                     )
@@ -53,6 +58,13 @@ def by_blocks(model: nn.Module, recipe: Recipe, inputs: Inputs, inplace: bool = 
                 hidden = block(*given)
     whole = [part for part in prunable(result, recipe.include, recipe.exclude) if part.name in masks]
     return Pruned(result, whole, {part.name: masks[part.name] for part in whole}, recipe, tuple(left))
+
+
+def _size(block: nn.Module, recipe: Recipe, parts: Sequence[Prunable]) -> int:
+    """Of how many weights, or heads, the sparsity is the share."""
+    if recipe.pattern != "heads":
+        return sum(part.tensor.numel() for part in parts)
+    return sum(each.size for each in heads(block, recipe.include).blocks) if any(attentions(block)) else 0
 
 
 def _stacks(model: nn.Module, parts: Sequence[Prunable]) -> list[dict[str, list[Prunable]]]:

@@ -14,10 +14,12 @@ from torch.nn.utils import prune as torch_prune
 
 from .._checks import check_count
 from . import budgets, layers as by_layers, scores
+from .attention import heads
 from .budgets import Budget, kept_total
 from .channels import channels
 from .coupling import Channels
 from .gains import gains
+from .heads import GroupScore, added, by_gain_of_neurons, eliminated, head_scores
 from .masks import Method, n_of_m
 from .observation import ROWS, layers, observe
 from .parts import Prunable, prunable
@@ -39,6 +41,11 @@ SCORES: Mapping[str, Score] = {
     "gain-surgeon": scores.by_gain(scores.surgeon),
     "random": scores.random(seed=0),
 }
+OF_HEADS: Mapping[Score, GroupScore] = {
+    SCORES["surgeon"]: eliminated,
+    SCORES["gain-surgeon"]: by_gain_of_neurons(eliminated),
+}
+"""Scores that know more of a whole head than of its weights one by one; the squares of the others are added."""
 WITHOUT_DATA = ("magnitude", "lamp", "random")
 BUDGETS: Mapping[str, Budget] = {
     "global": budgets.global_ranking,
@@ -73,12 +80,12 @@ class Recipe:
     """How to prune: everything that decides which weights stay and what they become.
 
     `score` and `budget` are names of `SCORES` and `BUDGETS`, or functions. `pattern` (n, m) keeps n of every m
-    consecutive inputs instead of following sparsity and budget; with "channels" whole neurons and filters go, of which
-    the sparsity is the share, and `slim` can remove them. With `steps` > 1 the network is pruned and re-fitted
-    that many times, keeping $(1-s)^{k/steps}$ of the weights in step k. `fit` is a name of `FITS`, a function, or None;
-    it reads `rows` positions for each input of a neuron. `epochs` of `tune` on the dense network's answers follow, at
-    `rate`; with `jitter` on images that are mirrored and moved by up to so many pixels. `seed` is that of random scores
-    and of the epochs.
+    consecutive inputs instead of following sparsity and budget; with "channels" whole neurons and filters go, with
+    "heads" whole attention heads, of which the sparsity is the share, and `slim` and `without_heads` can remove them.
+    With `steps` > 1 the network is pruned and re-fitted that many times, keeping $(1-s)^{k/steps}$ of the weights in
+    step k. `fit` is a name of `FITS`, a function, or None; it reads `rows` positions for each input of a neuron.
+    `epochs` of `tune` on the dense network's answers follow, at `rate`; with `jitter` on images that are mirrored and
+    moved by up to so many pixels. `seed` is that of random scores and of the epochs.
 
     >>> Recipe(0.8, "wanda", "uniform")
     Recipe(sparsity=0.8, score='wanda', budget='uniform')
@@ -87,7 +94,7 @@ class Recipe:
     sparsity: float = 0.5
     score: str | Score = "magnitude"
     budget: str | Budget = "global"
-    pattern: tuple[int, int] | Literal["channels"] | None = None
+    pattern: tuple[int, int] | Literal["channels", "heads"] | None = None
     steps: int = 1
     fit: str | Fit | None = "least-squares"
     epochs: int = 0
@@ -107,8 +114,8 @@ class Recipe:
         check_count(self.steps, "steps", 1, 1000)
         check_count(self.epochs, "epochs", 0, 10**6)
         check_count(self.jitter, "jitter", 0, 1000)
-        if isinstance(self.pattern, str) and self.pattern != "channels":
-            raise ValueError(f"pattern must be (n, m) or 'channels', got {self.pattern!r}.")
+        if isinstance(self.pattern, str) and self.pattern not in ("channels", "heads"):
+            raise ValueError(f"pattern must be (n, m), 'channels' or 'heads', got {self.pattern!r}.")
         if self.pattern is not None and self.fit not in (None, "least-squares", least_squares):
             raise ValueError(f"a pattern must be re-fitted by least-squares, which keeps it, got fit={self.fit!r}.")
 
@@ -138,14 +145,12 @@ class Recipe:
         settle(result)
         parts = prunable(result, self.include, self.exclude)
         masks: Masks = {part.name: np.ones((part.layout.rows, part.layout.fan_in), dtype=bool) for part in parts}
-        if self.sparsity == 0 and self.pattern in (None, "channels"):
+        if self.sparsity == 0 and not isinstance(self.pattern, tuple):
             return Pruned(result, parts, masks, self)
         calibration = data if refit is None else refit
-        coupled = None
-        if self.pattern == "channels":
-            if calibration is None:
-                raise ValueError("pattern='channels' must have calibration inputs, to follow the channels, got none.")
-            coupled = channels(result, calibration)
+        every, coupled = parts, self._coupled(result, parts, calibration)
+        if coupled is not None and self.pattern == "heads":  # what reads them is all that is scored and re-fitted
+            parts = [part for part in parts if part.name in {name for name, _ in coupled.reads}]
         refit = None if self.fit is None else refit
         if refit is None and self.score in WITHOUT_DATA:
             calibration = None
@@ -157,16 +162,24 @@ class Recipe:
         for k, sparsity in enumerate(self.sparsities()):
             if k and calibration is not None:
                 seen = observe(result, parts, calibration, rows=self.rows)
-            masks = self._masks(layers(parts, seen, gain), sparsity, masks, parts, coupled)
+            masks = self._masks(layers(parts, seen, gain), sparsity, masks, every, coupled)
             if refit is not None:
                 fit = named(self.fit or least_squares, FITS, "fit")
                 left = sequential(result, parts, masks, dense, refit, fit, self.rows)
-            for part in parts:
+            for part in every:
                 part.masked(masks[part.name])
         if wanted is not None and refit is not None:
             vary = partial(jittered, pixels=self.jitter) if self.jitter else None
-            tune(result, parts, masks, refit, wanted, self.epochs, rate=self.rate, seed=self.seed, vary=vary)
-        return Pruned(result, parts, masks, self, tuple(left))
+            tune(result, every, masks, refit, wanted, self.epochs, rate=self.rate, seed=self.seed, vary=vary)
+        return Pruned(result, every, masks, self, tuple(left))
+
+    def _coupled(self, model: nn.Module, parts: Sequence[Prunable], calibration: Inputs | None) -> Channels | None:
+        """What goes together, where whole channels or heads go."""
+        if self.pattern == "heads":
+            return heads(model, [part.name for part in parts])
+        if self.pattern == "channels" and calibration is None:
+            raise ValueError("pattern='channels' must have calibration inputs, to follow the channels, got none.")
+        return channels(model, calibration) if self.pattern == "channels" and calibration is not None else None
 
     def _masks(
         self,
@@ -187,7 +200,10 @@ class Recipe:
             return {each.name: n_of_m(score(each), *self.pattern) for each in found}
         if coupled is None:
             return Method(self.name, left, budget).masks(found, sparsity)
-        sizes = channel_scores(coupled, parts, {layer.name: left(layer) for layer in found})
+        if self.pattern == "heads":
+            sizes = head_scores(coupled, {layer.name: layer for layer in found}, OF_HEADS.get(score, added(left)))
+        else:
+            sizes = channel_scores(coupled, parts, {layer.name: left(layer) for layer in found})
         return channel_masks(coupled, parts, channels_to_drop(coupled, sizes, budget, sparsity))
 
     def _wanted(self, dense: nn.Module, inputs: Inputs) -> torch.Tensor | nn.Module:

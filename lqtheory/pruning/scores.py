@@ -73,10 +73,13 @@ def surgeon(layer: Layer, ridge: float = 1e-2) -> Float64[np.ndarray, " out fan_
     >>> np.round(surgeon(Layer("fc", np.array([[1.0, -2.0]]), covariance=np.diag([9.0, 1.0])), ridge=0), 9)
     array([[3., 2.]])
     """
-    c = layer.known("covariance")
-    damping = max(ridge * float(np.trace(c)) / len(c), np.finfo(np.float64).tiny)
-    inverse = np.linalg.inv(c + damping * np.eye(len(c)))
+    inverse = np.linalg.inv(damped(layer.known("covariance"), ridge))
     return np.abs(layer.weight) / np.sqrt(np.diagonal(inverse))
+
+
+def damped(c: Float64[np.ndarray, "d d"], ridge: float) -> Float64[np.ndarray, "d d"]:
+    """C with ridge times its mean diagonal added to the diagonal, and never nothing."""
+    return c + max(ridge * float(np.trace(c)) / len(c), np.finfo(np.float64).tiny) * np.eye(len(c))
 
 
 def by_gain(score: Score) -> Score:

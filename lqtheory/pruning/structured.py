@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import nn
 
+from .attention import attentions
 from .budgets import Budget, kept_total
 from .channels import TRANSPOSED, channels
 from .coupling import Channels
@@ -87,11 +88,16 @@ def slim(model: nn.Module, example: Inputs) -> nn.Module:
         gone = np.setdiff1d(unread(smaller, found), [*found.rigid])
         if not gone.size:
             return smaller
-        state = smaller.state_dict()
-        for (name, axis), labels in found.axes.items():
-            keep = torch.from_numpy(np.flatnonzero(~np.isin(labels, gone))).to(state[name].device)
-            state[name] = state[name].index_select(axis, keep)
-        resize(smaller, state)
+        remove(smaller, found, gone)
+
+
+def remove(model: nn.Module, found: Channels, gone: Int64[np.ndarray, " n"]) -> nn.Module:
+    """Take the channels `gone` out of the module, in place."""
+    state = model.state_dict()
+    for (name, axis), labels in found.axes.items():
+        keep = torch.from_numpy(np.flatnonzero(~np.isin(labels, gone))).to(state[name].device)
+        state[name] = state[name].index_select(axis, keep)
+    return resize(model, state)
 
 
 def resize(model: nn.Module, state: Mapping[str, torch.Tensor]) -> nn.Module:
@@ -111,6 +117,8 @@ def resize(model: nn.Module, state: Mapping[str, torch.Tensor]) -> nn.Module:
         else:
             setattr(layer, leaf, torch.empty_like(new).to(own))
         _tell(layer)
+    for attention in attentions(model):
+        attention.tell()
     model.load_state_dict(dict(state))
     return model
 
@@ -125,5 +133,7 @@ def _tell(layer: Any) -> None:
         layer.out_channels, layer.in_channels = layer.weight.shape[:2]
         if layer.groups > 1:  # each channel by itself
             layer.groups = layer.in_channels = layer.out_channels
+    elif type(layer).__name__ == "Conv1D":
+        layer.nx, layer.nf = layer.weight.shape
     elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
         (layer.num_features,) = next(t for t in (layer.weight, layer.running_mean) if t is not None).shape

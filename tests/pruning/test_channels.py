@@ -268,7 +268,7 @@ def test_what_cannot_be_traced_and_what_has_no_channels_is_said():
         Recipe(0.5, pattern="channels")(nn.Sequential(nn.Linear(3, 2)), refit=torch.zeros(4, 3))
     with pytest.raises(ValueError, match="must have calibration inputs, to follow the channels, got none"):
         Recipe(0.5, pattern="channels")(mlp()[0])
-    with pytest.raises(ValueError, match=r"pattern must be \(n, m\) or 'channels', got 'rows'"):
+    with pytest.raises(ValueError, match=r"pattern must be \(n, m\), 'channels' or 'heads', got 'rows'"):
         Recipe(0.5, pattern="rows")
 
 
