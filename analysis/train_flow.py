@@ -12,24 +12,26 @@ test set decides nothing. Writes analysis/results/train_flow.jsonl; a run that i
     python analysis/train_flow.py --network "residual MLP" --minutes 9
 """
 
-import argparse
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import training
 from torch import nn
 from train_l0 import largest
-from training import DATA, RESULTS, Lines, Penalty, Split, accuracy, fit, row, spread
+from training import RESULTS, Job, Lines, Penalty, Split, accuracy, channels_last, command, fit, jobs, row, spread
 
 from lqtheory.pruning.recipe import Recipe
 from lqtheory.regularizers import FeatureFlow, curvature, group_lasso, length, penalised
 
 SEEDS, MOST_LOST, OCTAVE, TOP = (0, 1, 2), 0.005, 2, 11  # shares of channels down to 2 ** (-TOP / OCTAVE)
 RATE, TUNING_RATE = 5e-3, 2e-3
+LINES = Lines(RESULTS / "train_flow.jsonl")
 
 
 class Block(nn.Module):
@@ -84,17 +86,13 @@ def residual_cnn() -> nn.Sequential:
     for before, width in ((1, 8), (8, 16)):
         layers.append(nn.Sequential(nn.Conv2d(before, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()))
         layers += [Block(width, width, True) for _ in range(3)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    return channels_last(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)))
 
 
 @dataclass(frozen=True)
-class Network:
-    """What is trained, for how long, on how many images, and where the path of features is broken."""
+class Network(training.Network):
+    """A network with the stages of its path of features."""
 
-    make: Callable[[], nn.Sequential]
-    epochs: int
-    tuning: int  # epochs
-    images: int
     stages: tuple[range, ...]
 
 
@@ -176,7 +174,7 @@ def penalty_of(method: Method, net: nn.Sequential, flow: FeatureFlow) -> Penalty
     return None
 
 
-def measured(network: Network, method: Method, seed: int, split: Split, wanted: float | None) -> dict[str, Any]:
+def measured(network: Network, split: Split, method: Method, seed: int, wanted: float | None) -> dict[str, Any]:
     """One line: the trained network, and the thinnest that is as accurate as is wanted, with and without tuning."""
     start = time.perf_counter()
     net = trained(network, method, seed, split)
@@ -212,9 +210,7 @@ def measured(network: Network, method: Method, seed: int, split: Split, wanted: 
 
 def asked(network: str, method: Method, seed: int) -> dict[str, Any]:
     """The setting of a line."""
-    how = NETWORKS[network]
-    recipe = {"epochs": how.epochs, "tuning": how.tuning, "images": how.images}
-    return {"network": network, **recipe, **asdict(method), "seed": seed}
+    return NETWORKS[network].asked(network, method, seed)
 
 
 def chosen(network: str, lines: Lines) -> Iterator[Method]:
@@ -255,32 +251,12 @@ def table(lines: Lines) -> Iterator[str]:
             yield row(network, method.penalty, f"{method.strength:g}", len(mine), *cells)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the datasets")
-    parser.add_argument("--network", choices=NETWORKS, action="append", help="all of them unless given")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this time")
-    parser.add_argument("--table", action="store_true", help="print what is there")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    end, lines = time.monotonic() + 60 * arguments.minutes, Lines(RESULTS / "train_flow.jsonl")
-    if arguments.table:
-        print(*table(lines), sep="\n")
-        return
-    for network in arguments.network or NETWORKS:
-        split = Split.of(arguments.data / "fashion-mnist", NETWORKS[network].images)
-        for method, seed in work(network, lines):
-            setting = asked(network, method, seed)
-            if lines.has(setting):
-                continue
-            if time.monotonic() > end:
-                return
-            plain = asked(network, Method("none"), seed)
-            wanted = [line["validation"]["wanted"] for line in lines.read() if line["setting"] == plain]
-            found = measured(NETWORKS[network], method, seed, split, wanted[0] if wanted else None)
-            lines.write(setting, found, seed)
-            print(setting, {k: v for k, v in found.items() if k != "validation"}, flush=True)
+def missing(network: str, data: Path) -> Iterator[Job]:
+    """What has no line yet."""
+    split = Split.of(data / "fashion-mnist", NETWORKS[network].images)
+    measure = partial(measured, NETWORKS[network], split)
+    return jobs(LINES, work(network, LINES), Method("none"), partial(asked, network), measure)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, NETWORKS, missing, table(LINES))

@@ -13,10 +13,10 @@ analysis/results/train_frontier.jsonl; a run that is stopped goes on where it wa
     python analysis/train_frontier.py --network MLP --minutes 9
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import nn
-from training import DATA, RESULTS, Penalty, Split, accuracy, fit, mlp, row, spread, strided_cnn
+from training import RESULTS, Job, Penalty, Split, accuracy, command, fit, mlp, row, spread, strided_cnn
 
 from lqtheory import records
 from lqtheory.bounds import Bound, margins, tier_d
@@ -170,30 +170,27 @@ def table(found: list[Record]) -> Iterator[str]:
             yield row(name, penalty, f"{strength:g}", len(accuracies), spread(accuracies), *map(spread, at))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the datasets")
-    parser.add_argument("--network", choices=NETWORKS, action="append", help="all of them unless given")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this time")
-    parser.add_argument("--table", action="store_true", help="print what is there")
-    arguments = parser.parse_args()
-    if arguments.table:
-        print(*table(records.read(PATH)), sep="\n")
-        return
-    torch.set_num_threads(1)
-    end, split = time.monotonic() + 60 * arguments.minutes, Split.of(arguments.data / "fashion-mnist")
-    for network in arguments.network or NETWORKS:
-        for setting in work(network):
-            if PATH.exists() and of(records.read(PATH), **vars(setting)):
-                continue
-            if time.monotonic() > end:
-                return
-            found = measured(setting, split)
-            records.append(PATH, found)
-            shares = [f"{r.setting['certified_share']:.3f}" for r in of(found, data="test")]
-            about = found[0].setting
-            print(*vars(setting).values(), f"{about['accuracy']:.4f} in {about['seconds']:.0f} s", *shares, flush=True)
+def missing(network: str, data: Path) -> Iterator[Job]:
+    """What has no record yet."""
+    split = Split.of(data / "fashion-mnist")
+    for setting in work(network):
+        if not of(there(), **vars(setting)):
+            yield partial(add, setting, split)
+
+
+def there() -> list[Record]:
+    """All records."""
+    return records.read(PATH) if PATH.exists() else []
+
+
+def add(setting: Setting, split: Split) -> str:
+    """The records of one network."""
+    found = measured(setting, split)
+    records.append(PATH, found)
+    shares = [f"{r.setting['certified_share']:.3f}" for r in of(found, data="test")]
+    about = found[0].setting
+    return f"{setting}: {about['accuracy']:.4f} in {about['seconds']:.0f} s, certified {' '.join(shares)}"
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, NETWORKS, missing, table(there()))

@@ -11,18 +11,18 @@ stopped goes on where it was.
     python analysis/train_l0.py --network "LeNet-300-100, MNIST" --minutes 9
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
+import training
 from torch import nn
-from training import DATA, RESULTS, Lines, Split, accuracy, fit, lenet5, mlp, row, spread
+from training import RESULTS, Job, Lines, Split, accuracy, command, fit, jobs, lenet5, mlp, row, spread
 
 from lqtheory.pruning.recipe import Pruned, Recipe
 from lqtheory.pruning.size import macs
@@ -31,24 +31,23 @@ from lqtheory.regularizers import l0_l2, l1, l2, penalised
 SEEDS, MOST_LOST, OCTAVE, TOP = (0, 1, 2), 0.005, 3, 23  # ratios up to 2 ** (TOP / OCTAVE)
 RATE, TUNING_RATE, BATCH = 2e-3, 1e-3, 256
 PLAIN = "none"
+LINES = Lines(RESULTS / "train_l0.jsonl")
 
 
 @dataclass(frozen=True)
-class Network:
-    """What is trained on what, and for how long; all methods get the same."""
+class Network(training.Network):
+    """A network with its data and what the strengths that are tried are multiplied with."""
 
-    make: Callable[[], nn.Sequential]
     data: str
-    epochs: int
-    tuning: int  # epochs
-    images: int | None = None  # all, unless it is a number
-    scale: float = 1.0  # of the strengths that are tried
+    scale: float = 1.0
 
 
+lenet300 = partial(mlp, 784, 300, 100, 10)
 NETWORKS = {
-    "LeNet-300-100, MNIST": Network(lambda: mlp(784, 300, 100, 10), "mnist", 6, 2),
-    "LeNet-300-100, Fashion-MNIST": Network(lambda: mlp(784, 300, 100, 10), "fashion-mnist", 6, 2, None, 0.2),
-    "LeNet-5, MNIST": Network(lenet5, "mnist", 4, 1, 20_000),
+    "LeNet-300-100, MNIST": Network(lenet300, 6, 2, None, "mnist"),
+    "LeNet-300-100, Fashion-MNIST": Network(lenet300, 6, 2, None, "fashion-mnist", 0.2),
+    "LeNet-300-100, Fashion-MNIST, 18 epochs": Network(lenet300, 18, 3, None, "fashion-mnist", 0.2),
+    "LeNet-5, MNIST": Network(lenet5, 10, 2, 30_000, "mnist"),
 }
 
 
@@ -72,8 +71,7 @@ class Method:
 METHODS = {
     PLAIN: [Method(PLAIN)],
     "l0 + l2": [
-        Method("l0 + l2", {"alpha0": a, "alpha2": 1e-5, "beta": b})
-        for a, b in ((1e-5, 10.0), (3e-5, 10.0), (1e-5, 30.0))
+        Method("l0 + l2", {"alpha0": a, "alpha2": b, "beta": 10.0}) for a, b in product((1e-5, 3e-5), (1e-5, 1e-4))
     ],
     "l1": [Method("l1", {"alpha": a}) for a in (1e-4, 3e-4)],
     "l2": [Method("l2", {"alpha": 1e-4})],
@@ -88,12 +86,6 @@ def candidates(network: str, penalty: str) -> Iterator[Method]:
         if name is not None:
             strengths[name] = round(strengths[name] * NETWORKS[network].scale, 9)
         yield Method(penalty, strengths)
-
-
-@cache
-def split_of(network: str, folder: Path) -> Split:
-    """The data of a network."""
-    return Split.of(folder / NETWORKS[network].data, NETWORKS[network].images)
 
 
 def trained(network: str, method: Method, seed: int, split: Split) -> nn.Sequential:
@@ -130,9 +122,9 @@ def largest(passes: Callable[[int], bool], top: int = TOP) -> int:
     return low
 
 
-def measured(network: str, method: Method, seed: int, folder: Path, wanted: float | None) -> dict[str, Any]:
+def measured(network: str, split: Split, method: Method, seed: int, wanted: float | None) -> dict[str, Any]:
     """One line: the trained network, and the sparsest that is as accurate as is wanted, with and without tuning."""
-    start, split = time.perf_counter(), split_of(network, folder)
+    start = time.perf_counter()
     net = trained(network, method, seed, split)
     dense = accuracy(net, split.validation)
     wanted = dense - MOST_LOST if wanted is None else wanted
@@ -162,16 +154,7 @@ def measured(network: str, method: Method, seed: int, folder: Path, wanted: floa
 
 def asked(network: str, method: Method, seed: int) -> dict[str, Any]:
     """The setting of a line."""
-    how = NETWORKS[network]
-    recipe = {"epochs": how.epochs, "tuning": how.tuning, "images": how.images}
-    return {"network": network, **recipe, **asdict(method), "seed": seed}
-
-
-def wanted_of(network: str, seed: int, lines: Lines) -> float | None:
-    """The validation accuracy that all networks of a seed must keep, once the unpenalised one has set it."""
-    plain = asked(network, Method(PLAIN), seed)
-    found = [line["validation"]["wanted"] for line in lines.read() if line["setting"] == plain]
-    return found[0] if found else None
+    return NETWORKS[network].asked(network, method, seed)
 
 
 def best(network: str, penalty: str, lines: Lines) -> Method | None:
@@ -206,29 +189,12 @@ def table(lines: Lines) -> Iterator[str]:
             yield row(network, method.penalty, given, len(mine), dense, ratio, kept, then, untuned)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the datasets")
-    parser.add_argument("--network", choices=NETWORKS, action="append", help="all of them unless given")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this time")
-    parser.add_argument("--table", action="store_true", help="print what is there")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    end, lines = time.monotonic() + 60 * arguments.minutes, Lines(RESULTS / "train_l0.jsonl")
-    if arguments.table:
-        print(*table(lines), sep="\n")
-        return
-    for network in arguments.network or NETWORKS:
-        for method, seed in work(network, lines):
-            setting = asked(network, method, seed)
-            if lines.has(setting):
-                continue
-            if time.monotonic() > end:
-                return
-            found = measured(network, method, seed, arguments.data, wanted_of(network, seed, lines))
-            lines.write(setting, found, seed)
-            print(setting, {k: round(v, 4) for k, v in found.items() if k != "validation"}, flush=True)
+def missing(network: str, data: Path) -> Iterator[Job]:
+    """What has no line yet."""
+    split = Split.of(data / NETWORKS[network].data, NETWORKS[network].images)
+    measure = partial(measured, network, split)
+    return jobs(LINES, work(network, LINES), Method(PLAIN), partial(asked, network), measure)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, NETWORKS, missing, table(LINES))

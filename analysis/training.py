@@ -1,9 +1,12 @@
 """What the training scripts share: data with a part to choose on, small networks, one loop, and lines that resume."""
 
+import argparse
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,21 @@ class Split:
         return cls(**parts, test=load_data(str(folder / "t10k-images-idx3-ubyte.gz")))
 
 
+@dataclass(frozen=True)
+class Network:
+    """What is trained, for how many epochs before and after the removal, on how many images; None is all."""
+
+    make: Callable[[], nn.Sequential]
+    epochs: int
+    tuning: int
+    images: int | None
+
+    def asked(self, name: str, method: Any, seed: int) -> dict[str, Any]:
+        """The setting of a line: this network under its name, after the training that a dataclass describes."""
+        recipe = {"epochs": self.epochs, "tuning": self.tuning, "images": self.images}
+        return {"network": name, **recipe, **asdict(method), "seed": seed}
+
+
 def mlp(*widths: int) -> nn.Sequential:
     """Linear layers with ReLU between them, on flattened inputs."""
     layers = [layer for n, m in pairwise(widths) for layer in (nn.Linear(n, m), nn.ReLU())]
@@ -51,9 +69,14 @@ def mlp(*widths: int) -> nn.Sequential:
 
 def lenet5() -> nn.Sequential:
     """LeNet-5 with ReLU and max pooling, as it is trained today: 61,470 weights."""
-    first = [nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
-    second = [nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*first, *second, *mlp(400, 120, 84, 10).children())
+    first = [nn.Conv2d(1, 6, 5, padding=2), nn.MaxPool2d(2), nn.ReLU()]
+    second = [nn.Conv2d(6, 16, 5), nn.MaxPool2d(2), nn.ReLU()]
+    return channels_last(nn.Sequential(*first, *second, *mlp(400, 120, 84, 10).children()))
+
+
+def channels_last(net: nn.Sequential) -> nn.Sequential:
+    """The network with its kernels stored channels last, which a CPU convolves a third faster."""
+    return net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def strided_cnn() -> nn.Sequential:
@@ -127,9 +150,14 @@ class Lines:
         """All lines."""
         return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
 
-    def has(self, setting: Mapping[str, Any]) -> bool:
-        """Whether the setting is there."""
-        return any(line["setting"] == setting for line in self.read())
+    def of(self, setting: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The line of a setting, None when there is none."""
+        return next((line for line in self.read() if line["setting"] == setting), None)
+
+    def wanted(self, plain: Mapping[str, Any]) -> float | None:
+        """The validation accuracy to be kept, once the unpenalised network of the same seed has set it."""
+        line = self.of(plain)
+        return None if line is None else line["validation"]["wanted"]
 
     def write(self, setting: Mapping[str, Any], found: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """Add a line with where it comes from."""
@@ -137,3 +165,49 @@ class Lines:
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         return line
+
+
+Job = Callable[[], str]
+"""Makes and writes one line, and says in short what it found."""
+
+
+def jobs(
+    lines: Lines,
+    work: Iterable[tuple[Any, int]],
+    plain: Any,
+    asked: Callable[[Any, int], dict[str, Any]],
+    measured: Callable[[Any, int, float | None], dict[str, Any]],
+) -> Iterator[Job]:
+    """Those of the methods and seeds that have no line; `measured` gets what `plain` of the seed has set."""
+
+    def job(method: Any, seed: int) -> str:
+        found = measured(method, seed, lines.wanted(asked(plain, seed)))
+        lines.write(asked(method, seed), found, seed)
+        shown = {name: value for name, value in found.items() if name != "validation"}
+        return f"{method}, seed {seed}: {shown}"
+
+    for method, seed in work:
+        if lines.of(asked(method, seed)) is None:
+            yield partial(job, method, seed)
+
+
+def command(
+    doc: str | None, networks: Iterable[str], missing: Callable[[str, Path], Iterator[Job]], table: Iterable[str]
+) -> None:
+    """What each of the scripts does when it is run: its table, or one after the other what has no line yet."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the datasets")
+    parser.add_argument("--network", choices=networks, action="append", help="all of them unless given")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this time")
+    parser.add_argument("--table", action="store_true", help="print what is there")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    end = time.monotonic() + 60 * arguments.minutes
+    if arguments.table:
+        print(*table, sep="\n")
+        return
+    for network in arguments.network or networks:
+        for job in missing(network, arguments.data):
+            if time.monotonic() > end:
+                return
+            print(job(), flush=True)

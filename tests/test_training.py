@@ -1,7 +1,8 @@
 """The training scripts of analysis/ on tiny networks and few images."""
 
 import json
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -57,20 +58,40 @@ def test_training_is_deterministic_keeps_masks_and_adds_the_penalty(split):
 
 def test_lines_are_found_again_and_say_where_they_come_from(tmp_path):
     lines, setting = Lines(tmp_path / "lines.jsonl"), {"network": "a", "strengths": {"alpha": 1e-5}}
-    assert not lines.has(setting)
+    assert lines.of(setting) is None
     lines.write(setting, {"accuracy": 0.5}, seed=3)
-    assert lines.has(json.loads(json.dumps(setting)))
-    assert not lines.has({**setting, "network": "b"})
-    (line,) = lines.read()
+    assert lines.of({**setting, "network": "b"}) is None
+    line = lines.of(json.loads(json.dumps(setting)))
+    assert lines.read() == [line]
     assert (line["accuracy"], line["seed"]) == (0.5, 3)
     assert {"commit", "versions", "device"} <= set(line)
 
 
+@dataclass(frozen=True)
+class Way:
+    strength: float
+
+
+def test_a_stopped_run_goes_on_and_the_plain_network_sets_what_must_be_kept(tmp_path):
+    lines, calls = Lines(tmp_path / "lines.jsonl"), []
+
+    def measured(way, seed, wanted):
+        calls.append((way.strength, seed, wanted))
+        return {"validation": {"wanted": 0.9 + seed / 100}}
+
+    asked = partial(training.Network(tiny, 1, 1, None).asked, "x")
+    work = [(Way(0.0), 0), (Way(0.5), 0), (Way(0.5), 1)]
+    next(training.jobs(lines, work, Way(0.0), asked, measured))()
+    for job in training.jobs(lines, work, Way(0.0), asked, measured):
+        job()
+    assert calls == [(0.0, 0, None), (0.5, 0, 0.9), (0.5, 1, None)]
+    assert not list(training.jobs(lines, work, Way(0.0), asked, measured))
+
+
 def test_the_l0_pipeline_finds_the_sparsest_network_that_is_accurate_enough(split, monkeypatch):
-    monkeypatch.setitem(train_l0.NETWORKS, "tiny", train_l0.Network(tiny, "", 14, 6))
-    monkeypatch.setattr(train_l0, "split_of", lambda *_: split)
+    monkeypatch.setitem(train_l0.NETWORKS, "tiny", train_l0.Network(tiny, 14, 6, None, ""))
     monkeypatch.setattr(train_l0, "RATE", 2e-2)
-    found = train_l0.measured("tiny", train_l0.Method("none"), 0, Path(), 0.7)
+    found = train_l0.measured("tiny", split, train_l0.Method("none"), 0, 0.7)
     path, wanted = found["validation"]["path"], found["validation"]["wanted"]
     passed = [step for step, accuracy in path.items() if accuracy >= wanted]
     assert found["ratio"] == pytest.approx(2 ** (max(passed, default=0) / 3), rel=0.01)
@@ -83,7 +104,7 @@ def test_the_l0_pipeline_finds_the_sparsest_network_that_is_accurate_enough(spli
 def test_strengths_are_chosen_by_the_ratio_on_the_first_seed(tmp_path, monkeypatch):
     lines = Lines(tmp_path / "lines.jsonl")
     for name in "xy":
-        monkeypatch.setitem(train_l0.NETWORKS, name, train_l0.Network(tiny, "", 1, 1))
+        monkeypatch.setitem(train_l0.NETWORKS, name, train_l0.Network(tiny, 1, 1, None, ""))
     monkeypatch.setattr(train_l0, "METHODS", {"none": [train_l0.Method("none")], "l1": [1, 2]})
     for penalty, alpha, ratio, seed in (("none", 0, 4, 0), ("l1", 1, 8, 0), ("l1", 2, 9, 0), ("l1", 1, 99, 1)):
         strengths = {"alpha": alpha} if alpha else {}
@@ -94,8 +115,9 @@ def test_strengths_are_chosen_by_the_ratio_on_the_first_seed(tmp_path, monkeypat
         train_l0.Method("l1", {"alpha": 2}),
         None,
     ]
-    assert train_l0.wanted_of("x", 0, lines) == 0.9
-    assert train_l0.wanted_of("y", 0, lines) is None
+    plain = train_l0.Method("none")
+    assert lines.wanted(train_l0.asked("x", plain, 0)) == 0.9
+    assert lines.wanted(train_l0.asked("y", plain, 0)) is None
 
 
 def tiny_cnn():
