@@ -26,6 +26,8 @@ RESULTS = FOLDER / "zoo_study.jsonl"
 SCOPES = ("network", "layer", "neuron")
 LEARNED, RESAMPLES, SEED = 0.70, 400, 2026
 RIVALS = {"Gini": "network gini", "PQ(.5,1)": "network N[0.5,1]", "WeightWatcher alpha": "WeightWatcher alpha"}
+MORE = " of 20,000 images"
+LAWS = ("first_order", f"first_order{MORE}", "independent_errors", "measured")
 SMALLER_IS_SPARSER = ("N[", "k*[", "stable rank", "Barsbey", "Hill", "WeightWatcher")
 
 
@@ -43,7 +45,7 @@ def table(family: str, folder: Path = FOLDER) -> Table:
     """The networks of a family that have learned and have all records."""
     files = ("zoo", "zoo_indices", "zoo_scores", "zoo_weightwatcher", "zoo_predictions")
     truth, weights, scores, alpha, predicted = (read_lines(folder / f"{name}.jsonl") for name in files)
-    refit = read_lines(folder / "zoo_predictions_refit.jsonl")
+    more, refit = (read_lines(folder / f"zoo_predictions_{how}.jsonl") for how in ("more", "refit"))
     names = [
         name
         for name, record in truth.items()
@@ -58,6 +60,7 @@ def table(family: str, folder: Path = FOLDER) -> Table:
             **named(scores[n]["indices"] if n in scores else {}),
             "WeightWatcher alpha": alpha[n]["alpha"],
             **promised(predicted[n], "truncated"),
+            **(promised(more[n], "truncated", MORE) if n in more else {}),
             **(promised(refit[n], "re-fitted") if n in refit else {}),
         }
         for n in names
@@ -77,10 +80,10 @@ def named(tables: Mapping[str, Mapping[str, float | None]]) -> dict[str, float |
     return {f"{name} {index}": value for name, table in tables.items() for index, value in table.items()}
 
 
-def promised(record: Mapping[str, Any], how: str) -> dict[str, float]:
+def promised(record: Mapping[str, Any], how: str, of: str = "") -> dict[str, float]:
     """Predictions under one name for each law and scope."""
     return {
-        f"{law} {scope.removesuffix(' re-fitted')} {how}": value
+        f"{law}{of} {scope.removesuffix(' re-fitted')} {how}": value
         for law, scopes in record["predicted"].items()
         for scope, value in scopes.items()
     }
@@ -119,7 +122,7 @@ def differences(found: Table, about: Mapping[str, Any]) -> Iterator[dict[str, An
     """Spearman's rho of a prediction less that of a rival, which may count in either direction."""
     free = resamples([0] * len(found.names), RESAMPLES, SEED)
     for truth, y in found.truths.items():
-        for law in ("first_order", "independent_errors", "measured"):
+        for law in LAWS:
             if own(law, truth) not in found.indices:
                 continue
             ours = spearman(found.indices[own(law, truth)], y, free)
@@ -146,7 +149,7 @@ def errors(tables: Mapping[str, Table]) -> Iterator[dict[str, Any]]:
             guesses = {"median of the other family": np.full(len(y), np.median(there.truths[truth]))}
             slope, level = np.polyfit(there.indices["network gini"], past, 1)
             guesses["line through Gini"] = 1 - 2 ** -(slope * here.indices["network gini"] + level)
-            for law in ("first_order", "independent_errors", "measured"):
+            for law in LAWS:
                 name = own(law, truth)
                 if name in here.indices and name in there.indices:
                     shift = np.median(past - octaves(there.indices[name]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 
 import series
+import zoo_tables
 
 from lqtheory import Profile, effective_number, records
 from lqtheory.demo import DATA
@@ -187,6 +188,7 @@ TABLES: Mapping[str, tuple[Callable[[], Rows], ...]] = {
     "experiments_resnet.md": (resnet20,),
     "experiments_engine.md": (kernels, processes, transformer, requests),
     "experiments_pruning.md": (pruned_resnet20, pruned_resnet56, pruned_mlps, pruned_pairs),
+    "experiments_zoo.md": zoo_tables.TABLES,
 }
 
 
