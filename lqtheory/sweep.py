@@ -58,7 +58,19 @@ class Bench:
     @cached_property
     def outcome(self) -> Outcome:
         """What the dense network answers."""
-        return outcome(self.model, self.data, self.device)
+        return self.judged(self.model)
+
+    def judged(self, model: nn.Module) -> Outcome:
+        """What a network of this kind answers on the data."""
+        return outcome(model, self.data, self.device)
+
+    def described(self, model: nn.Module) -> Mapping[str, Any]:
+        """What else the records are to say of a pruned network: nothing."""
+        return {}
+
+    def bounds(self, model: nn.Module) -> list[tuple[str, str, Pair]]:
+        """Tier, quantity, and the bound with its measurement, of a pruned network."""
+        return self.beside(model)
 
     @cached_property
     def beside(self) -> Beside:
@@ -87,7 +99,7 @@ def measured(
     Tier G is about the population that the data are drawn from, the others are about the first inputs.
     """
     pruned = bench.prune(replace(recipe, sparsity=point.sparsity, seed=point.seed))
-    before, after = bench.outcome, outcome(pruned.model, bench.data, bench.device)
+    before, after = bench.outcome, bench.judged(pruned.model)
     about = {
         "network": point.network,
         "method": point.method,
@@ -100,13 +112,14 @@ def measured(
         "accuracy": after.accuracy,
         "agreement": 1 - evaluate.changed_predictions(before.logits, after.logits),
         "output_error": evaluate.output_error(before.logits, after.logits),
+        **bench.described(pruned.model),
         "point": point.key,
     }
     lost = harm(before.correct, after.correct)
     limit = harm_rate(lost, len(bench.data), confidence)
     share = {"certified_accuracy": max(before.accuracy - limit.value, 0.0), "confidence": confidence}
     found = [("G", "harm", Pair(limit, lost / len(bench.data), before.accuracy, share))]
-    found += bench.beside(pruned.model)
+    found += bench.bounds(pruned.model)
     about["of"] = len(found)
     own = replace(provenance, seed=point.seed)
     return [pair.record(t, point.sparsity, {**about, "quantity": quantity}, own) for t, quantity, pair in found]
