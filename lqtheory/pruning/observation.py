@@ -1,7 +1,8 @@
 """What the layers of a module see and answer on calibration data, and what scores read of it."""
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,6 @@ class Observed:
     calls: int = 0
     norm: str | None = None
     constant: torch.Tensor | None = None
-    output: Any = field(default=None, repr=False)
 
 
 def sampled_inputs(layer: nn.Module, h: torch.Tensor, rows: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,7 +96,7 @@ def observe(
     A layer that never runs by itself (inside fused attention, say) has no moments.
     """
     seen = {part.name: Observed() for part in parts}
-    by_output: dict[int, Observed] = {}
+    outputs: dict[int, tuple[weakref.ref[torch.Tensor], Observed]] = {}  # that a norm may take; gone with their readers
 
     def watch(part: Prunable, seed: int) -> Any:
         def hook(layer: nn.Module, given: tuple, output: Any) -> None:
@@ -111,15 +111,14 @@ def observe(
                     z = sampled_outputs(layer, output, chosen)
                     mine.answers = z if bias is None else z - bias
                     mine.constant = None if bias is None else bias.detach().clone()
-                mine.output = output
-                by_output[id(output)] = mine
+                outputs[id(output)] = weakref.ref(output), mine
 
         return hook
 
     def norm_of(name: str) -> Any:
         def hook(layer: Any, given: tuple) -> None:
-            before = by_output.get(id(given[0]))
-            if before is not None and not layer.training and layer.running_mean is not None:
+            output, before = outputs.get(id(given[0]), (None, None))
+            if output and before and output() is given[0] and not layer.training and layer.running_mean is not None:
                 before.norm = name
                 if before.constant is None:
                     before.constant = layer.running_mean.clone()
@@ -132,8 +131,6 @@ def observe(
             hooks.append(layer.register_forward_pre_hook(norm_of(name)))
     with hooked(hooks), evaluating(model), torch.no_grad():
         run(model, inputs)
-    for each in seen.values():
-        each.output = None
     return seen
 
 

@@ -1,6 +1,7 @@
 """Re-fitting is least squares on the support, layer by layer, with what the pruned network itself computes."""
 
 import copy
+import weakref
 
 import numpy as np
 import pytest
@@ -223,3 +224,16 @@ def test_what_is_shaped_as_rows_comes_back_as_stored():
     before = transposed.weight.detach().clone()
     part.fill(part.weight)
     assert torch.equal(transposed.weight, before)
+
+
+def test_outputs_are_gone_once_the_next_layer_has_them():
+    model, outputs, alive = nn.Sequential(*(nn.Linear(4, 4) for _ in range(9))), [], []
+
+    def count(layer: nn.Module, given: tuple, output: torch.Tensor) -> None:
+        outputs.append(weakref.ref(output))
+        alive.append(sum(each() is not None for each in outputs))
+
+    for layer in model:
+        layer.register_forward_hook(count)
+    observe(model, prunable(model), torch.zeros(3, 4), answers=True)
+    assert alive == [1] + 8 * [2]
