@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import median
 
+import prune_tables
 import series
 import zoo_tables
 
@@ -187,7 +188,7 @@ TABLES: Mapping[str, tuple[Callable[[], Rows], ...]] = {
     ),
     "experiments_resnet.md": (resnet20,),
     "experiments_engine.md": (kernels, processes, transformer, requests),
-    "experiments_pruning.md": (pruned_resnet20, pruned_resnet56, pruned_mlps, pruned_pairs),
+    "experiments_pruning.md": (pruned_resnet20, pruned_resnet56, pruned_mlps, pruned_pairs, *prune_tables.TABLES),
     "experiments_zoo.md": zoo_tables.TABLES,
 }
 
