@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from .bound import Bound
 from .moments import Moments, rms_response
 from .operators import spectral_norm
-from .rounding import EPS, norm_up, up
+from .rounding import EPS, LOW, norm_up, up
 
 Weight = Float64[np.ndarray, "out d"]
 Shift = Float64[np.ndarray, " out"]
@@ -60,6 +60,8 @@ def _relative(
 
 def response_down(weight: Weight, moments: Moments) -> float:
     r"""$\sqrt{E\|Wh\|^2}$, rounded down: `rms_response` less twice what it allows for rounding."""
+    if moments.radius < LOW:
+        return 0.0  # squares may underflow, and then all of `rms_response` is what it allows for that
     above, size = rms_response(weight, moments), moments.radius * norm_up(weight)
     hidden = 2 * (moments.count + sum(weight.shape) + weight.shape[1] + 32) * EPS
     left = 1 - 64 * EPS - hidden * (size / above) ** 2 if above else 0.0

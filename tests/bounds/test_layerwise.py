@@ -57,6 +57,13 @@ def test_is_the_definition_rounded_up_and_what_knows_less_is_worth_less(seed, to
     assert found[0].value <= min(found[1].value, found[2].value) * (1 + tolerance["inequality"])
 
 
+@pytest.mark.parametrize("bound", [layer_error, layer_error_by_norms, layer_error_by_radius])
+def test_inputs_whose_squares_underflow_are_covered(bound):
+    """An output that almost cancels, of inputs so small that float64 has nothing left of their squares."""
+    weight, change, rows = np.array([[1.0, 1.0]]), np.array([[0.5, 0.0]]), np.array([[1e-162, -0.999e-162]])
+    assert mpf(bound(weight, change, [Moments.of(rows)]).value) >= size(change, [rows]) / size(weight, [rows])
+
+
 def test_dropping_a_layer_is_an_error_of_one():
     weight, x = np.array([[1.0, 2.0], [3.0, -4.0]]), np.array([[1.0, 0.5], [-2.0, 1.0]])
     assert layer_error(weight, weight, [Moments.of(x)]).value == pytest.approx(1)
