@@ -184,8 +184,10 @@ def root_mean_square(x: Float64[np.ndarray, " n columns"]) -> Float64[np.ndarray
 
 
 def output_error(f: Float64[np.ndarray, " n classes"], g: Float64[np.ndarray, " n classes"]) -> float:
-    r"""$\|f - g\|_{L_2} = \sqrt{\frac1n \sum_x \|f(x) - g(x)\|_2^2}$ on the sample."""
-    return math.hypot(*root_mean_square(f - g))
+    r"""$\|f - g\|_{L_2} = \sqrt{\frac1n \sum_x \|f(x) - g(x)\|_2^2}$ on the sample, without overflow."""
+    difference = f - g
+    scale = float(np.max(np.abs(difference), initial=0.0)) or 1.0
+    return scale * math.sqrt(np.sum(np.square(difference / scale)) / len(f))
 
 
 def changed_predictions(f: Float64[np.ndarray, " n classes"], g: Float64[np.ndarray, " n classes"]) -> float:

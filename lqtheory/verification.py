@@ -33,7 +33,7 @@ class Outcome:
     @property
     def accuracy(self) -> float:
         """Share of inputs that get their label."""
-        return float(self.correct.mean())
+        return np.count_nonzero(self.correct) / len(self.correct)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from lqtheory.bounds.trace import alike
 from lqtheory.evaluate import Sample
 from lqtheory.ladder import RUNGS, Beside, Dense, DenseGraph, DenseModule, dense_of
 from lqtheory.ladder.beside import LEAST
@@ -103,6 +104,64 @@ def test_a_stack_is_what_its_layers_do_and_not_what_they_are_called():
         assert type(dense_of(nn.Sequential(*parts), sample)) is DenseGraph
     normed = nn.Sequential(nn.Flatten(), nn.Linear(50, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3))
     assert type(dense_of(normed, sample)) is DenseGraph
+
+
+class Skipping(nn.Module):
+    """What it does is decided by a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(50, 50), nn.Linear(50, 3)
+        self.register_buffer("skip", torch.tensor(False))
+
+    def forward(self, x):
+        return self.b(x.flatten(1) if self.skip else self.a(x.flatten(1)))
+
+
+def leaning(layer):
+    layer.slope = torch.ones(3)
+    return layer
+
+
+def test_a_module_of_torch_is_traced_once_and_any_other_each_time(monkeypatch):
+    calls, honest = [], torch.fx.Tracer.trace
+    monkeypatch.setattr(torch.fx.Tracer, "trace", lambda *args, **kwargs: calls.append(1) or honest(*args, **kwargs))
+    for make, times in (stack, 1), (Residual, 3):
+        model, sample = case(make)
+        dense = dense_of(model, sample)
+        found = [dense.of_module(Recipe(s, fit=None)(model).model) for s in (0.3, 0.6)]
+        fresh = [dense_of(Recipe(s, fit=None)(model).model, sample) for s in (0.3, 0.6)]
+        for one, other in zip(found, fresh, strict=True):
+            np.testing.assert_array_equal(one.outcome.logits, other.outcome.logits)
+        assert len(calls) == times + len(fresh)
+        calls.clear()
+
+
+def test_what_a_number_decides_is_seen():
+    model, sample = case(Skipping)
+    other = deepcopy(model)
+    other.register_buffer("skip", torch.tensor(True))
+    with pytest.raises(ValueError, match="same layers"):
+        dense_of(model, sample).of_module(other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        nn.Sequential(nn.Flatten(), nn.Linear(9, 9), nn.Tanh()),
+        nn.Sequential(nn.Flatten(), nn.Linear(9, 9), nn.LeakyReLU(0.2)),
+        nn.Sequential(nn.Flatten(), nn.Linear(9, 9, bias=False), nn.LeakyReLU()),
+        nn.Sequential(nn.Flatten(), nn.Linear(9, 8), nn.LeakyReLU()),
+        nn.Sequential(nn.Flatten(), nn.Linear(9, 9), nn.LeakyReLU(), nn.Flatten()),
+        nn.Sequential(nn.Flatten(), nn.Linear(9, 9), leaning(nn.LeakyReLU())),
+    ],
+)
+def test_other_settings_are_other_layers(other):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 9), nn.LeakyReLU())
+    assert alike(model, nn.Sequential(nn.Flatten(), nn.Linear(9, 9), nn.LeakyReLU()).eval())
+    assert not alike(model, other)
+    assert not alike(deepcopy(other), model)
+    assert alike(leaning(deepcopy(model)), leaning(deepcopy(model))) is False
 
 
 def test_the_module_is_left_alone():

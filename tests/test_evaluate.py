@@ -85,6 +85,12 @@ def test_accuracy_error_and_changes_by_hand():
     assert evaluate.changed_predictions(f, g) == 0.5
 
 
+@pytest.mark.parametrize("size", [1e200, 1e-200, 0.0])
+def test_no_square_of_an_output_error_leaves_float64(size):
+    f = size * np.array([[3.0, 0.0], [0.0, 4.0]])
+    assert evaluate.output_error(f, np.zeros((2, 2))) == pytest.approx(size * 12.5**0.5, rel=1e-15)
+
+
 def test_pixels_are_divided_by_255_and_numbers_are_not(tmp_path):
     np.savez(tmp_path / "pixels.npz", x=np.full((2, 3, 3), 255, np.uint8), y=np.array([1, 2]))
     np.savez(tmp_path / "numbers.npz", x=np.full((2, 9), 255.0), y=np.array([1, 2]))

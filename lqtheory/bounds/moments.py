@@ -19,6 +19,8 @@ from .rounding import EPS, TINY, norm_up, up, up_each
 class Moments:
     r"""$E[(h,1)(h,1)^\top]$ of an input h in $\mathbb R^d$ over `count` samples, and $\sqrt{E\|h\|^2}$ rounded up.
 
+    `rows` are the samples themselves, kept where they are so few that they are the quicker way to a response.
+
     >>> moments = Moments.of(np.array([[1.0, 2.0], [3.0, 2.0]]))
     >>> moments.G, moments.mean
     (array([[5., 4.], [4., 4.]]), array([2., 2.]))
@@ -27,6 +29,7 @@ class Moments:
     second: Float64[np.ndarray, "d+1 d+1"]
     radius: float
     count: int
+    rows: Float64[np.ndarray, "n d"] | None = None
 
     @classmethod
     def of(cls, h: ArrayLike) -> "Moments":
@@ -70,7 +73,7 @@ def _moments(rows: Float64[np.ndarray, "n d"]) -> Moments:
         second[:-1, :-1] = rows.T @ rows
         second[-1, :-1] = second[:-1, -1] = rows.sum(axis=0)
     second[-1, -1] = len(rows)
-    return Moments(second / len(rows), _radius(rows), len(rows))
+    return Moments(second / len(rows), _radius(rows), len(rows), rows.copy() if 2 * len(rows) < rows.shape[1] else None)
 
 
 def input_radius(x: ArrayLike) -> float:
@@ -111,21 +114,29 @@ def rms_response(
     >>> round(rms_response(np.array([[1.0, -1.0]]), Moments.of([[3.0, 1.0], [1.0, 1.0]])) ** 2, 12)
     2.0
     """
-    second, square = moments.G, moments.radius * moments.radius
+    square = moments.radius * moments.radius
     if shift is not None and np.any(shift):
-        change = np.column_stack([change, shift])
-        second, square = moments.second, square + 1
+        change, square = np.column_stack([change, shift]), square + 1
     scale = float(np.max(np.abs(change), initial=0.0))
     if scale == 0:
         return 0.0
     rows, columns = change.shape
     change = change / scale
     with np.errstate(over="ignore", invalid="ignore"):
-        half = dsyrk(1.0, change.T)  # one triangle of the Gram matrix of the columns, zeros in the other
-        half[np.diag_indices(columns)] *= 0.5
-        trace = 2 * max(fsum(np.einsum("ij,ij->i", second, half.T).tolist()), 0.0)
+        trace = max(_trace(change, moments), 0.0)
         # the moments and both products are rounded, in a quadratic form of size ||D||^2 E||(h,1)||^2
         terms = moments.count + rows + columns + 16
         underflow = 4 * (moments.count + columns) * rows * columns**2 * TINY
         hidden = terms * EPS * square * norm_up(change) ** 2 + underflow
         return up(scale * up((trace + hidden) ** 0.5, 8), 4)
+
+
+def _trace(change: Float64[np.ndarray, "out columns"], moments: Moments) -> float:
+    r"""$\mathrm{tr}\,DMD^\top$, nearly, of a change with d columns or, last, one more for the shift."""
+    d, shifted = moments.d, change.shape[1] > moments.d
+    if moments.rows is not None:
+        response = moments.rows @ change[:, :d].T + (change[:, d] if shifted else 0.0)
+        return float(np.sum(np.einsum("ij,ij->i", response, response))) / moments.count
+    half = dsyrk(1.0, change.T)  # one triangle of the Gram matrix of the columns, zeros in the other
+    half[np.diag_indices(change.shape[1])] *= 0.5
+    return 2 * fsum(np.einsum("ij,ij->i", moments.second if shifted else moments.G, half.T).tolist())

@@ -4,9 +4,10 @@ The module is traced by torch.fx on an example input, batch norms in eval mode a
 and everything becomes float64. Only layers with a certified operator norm are let in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from math import prod
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ from .rounding import up
 REMAINING = "the per-layer part of tier C and tier G still work for this model"
 POINTWISE = {"relu": RELU, "tanh": TANH, "sigmoid": SIGMOID}
 NOTHING = ("dropout", "identity", "contiguous", "clone", "dropout1d", "dropout2d", "alpha_dropout", "dropout3d")
+NUMBERS = ("_parameters", "_buffers", "_modules", "training")  # where a module keeps what is not settings
 SHAPES = ("flatten", "unflatten", "view", "reshape", "squeeze", "unsqueeze")
 
 
@@ -33,41 +35,75 @@ def trace(module: nn.Module, example: torch.Tensor) -> Graph:
 
     Raises ValueError for a layer without a certified operator norm, and names it.
     """
-    if torch.fx.Tracer().is_leaf_module(module, ""):  # else its inside would be traced
-        module = nn.Sequential(module)
+    return Traced.of(module, example).graph
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A copy of a module, in eval mode and in float64, with the value of every node that torch.fx finds in it."""
+
+    module: nn.Module
+    example: torch.Tensor
+    values: Mapping[torch.fx.Node, Any]
+
+    @classmethod
+    def of(cls, module: nn.Module, example: torch.Tensor) -> "Traced":
+        """Of a module on an example; ValueError where torch.fx cannot trace it."""
+        if torch.fx.Tracer().is_leaf_module(module, ""):  # else its inside would be traced
+            module = nn.Sequential(module)
+        try:
+            copy = deepcopy(module).to("cpu", torch.float64).eval()
+            graph = torch.fx.Tracer().trace(copy)  # no GraphModule: its code is never run
+            run = torch.fx.Interpreter(copy, garbage_collect_values=False, graph=graph)
+            with torch.no_grad():
+                run.run(example.to("cpu", torch.float64))
+        except Exception as error:  # whatever the code of a network may do when it is given what stands for a tensor
+            fault = str(error).strip().split("\n")[0].rstrip(".")
+            raise ValueError(f"a network must be traceable by torch.fx, got {fault}; {REMAINING}.") from error
+        return cls(copy, example, run.env)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Its graph; ValueError as `trace` has it."""
+        return _Translation(self.module, self.values, len(self.example)).graph()
+
+    def like(self, module: nn.Module) -> Graph:
+        """The graph of another module, which need not be traced where it can differ in numbers only."""
+        if alike(self.module, module):
+            return _Translation(module, self.values, len(self.example)).graph()
+        return trace(module, self.example)
+
+
+def alike(one: nn.Module, other: nn.Module) -> bool:
+    """Whether both are the same layers of torch, whose code is known, with the same settings and other numbers."""
     try:
-        traced = torch.fx.symbolic_trace(deepcopy(module).to("cpu", torch.float64).eval())
-        recorded = _Recorder(traced)
-        with torch.no_grad():
-            recorded.run(example.to("cpu", torch.float64))
-    except Exception as error:  # whatever the code of a network may do when it is given what stands for a tensor
-        fault = str(error).strip().split("\n")[0].rstrip(".")
-        raise ValueError(f"a network must be traceable by torch.fx, got {fault}; {REMAINING}.") from error
-    return _Translation(traced, recorded.values, len(example)).graph()
+        return _settings(one) == _settings(other)
+    except (RuntimeError, ValueError):  # a setting that is an array has no truth value
+        return False
 
 
-class _Recorder(torch.fx.Interpreter):
-    """Runs the traced module and keeps what every node gave."""
-
-    def __init__(self, module: torch.fx.GraphModule) -> None:
-        super().__init__(module, garbage_collect_values=False)
-        self.values: dict[torch.fx.Node, Any] = {}
-
-    def run_node(self, n: torch.fx.Node) -> Any:
-        self.values[n] = super().run_node(n)
-        return self.values[n]
+def _settings(module: nn.Module) -> list[tuple]:
+    """All that decides what layers of torch do but numbers; what equals nothing where there is other code."""
+    found = []
+    for name, layer in module.named_modules():
+        tensors = {**layer._parameters, **layer._buffers}
+        shapes = {key: tensor is not None and tensor.shape for key, tensor in tensors.items()}
+        rest = {key: value for key, value in vars(layer).items() if key not in NUMBERS}
+        known = type(layer).__module__.startswith("torch.nn.")
+        found.append((name, type(layer) if known else object(), shapes, rest))
+    return found
 
 
 class _Translation:
-    """One pass over the traced nodes; those that are not tensors are known by their values."""
+    """One pass over the traced nodes, in their order; those that are not tensors are known by their values."""
 
-    def __init__(self, module: torch.fx.GraphModule, values: dict[torch.fx.Node, Any], samples: int) -> None:
+    def __init__(self, module: nn.Module, values: Mapping[torch.fx.Node, Any], samples: int) -> None:
         self.module, self.values, self.samples = module, values, samples
         self.nodes: list[Node] = []
         self.place: dict[torch.fx.Node, int] = {}
 
     def graph(self) -> Graph:
-        for node in self.module.graph.nodes:
+        for node in self.values:
             if node.op == "placeholder":
                 if self.place:
                     raise ValueError(f"a network must have one input, got a second one, {node.name}.")
@@ -159,8 +195,8 @@ class _Translation:
         return tuple(self.place[source] for source in sources)
 
     def affine(self, node: torch.fx.Node, layer: Any) -> Affine:
-        weight = layer.weight.detach().double().numpy()
-        bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().double().numpy()
+        weight = _numbers(layer.weight)
+        bias = np.zeros(len(weight)) if layer.bias is None else _numbers(layer.bias)
         if isinstance(layer, nn.Linear):
             return Affine(weight, bias)
         if layer.padding_mode != "zeros":
@@ -177,9 +213,9 @@ class _Translation:
         if norm.running_mean is None or norm.running_var is None:
             self.refuse(node, "a batch norm without running statistics")
         size = norm.num_features
-        mean, var = norm.running_mean.double().numpy(), norm.running_var.double().numpy()
-        gamma = norm.weight.detach().double().numpy() if norm.affine else np.ones(size)
-        beta = norm.bias.detach().double().numpy() if norm.affine else np.zeros(size)
+        mean, var = _numbers(norm.running_mean), _numbers(norm.running_var)
+        gamma = _numbers(norm.weight) if norm.affine else np.ones(size)
+        beta = _numbers(norm.bias) if norm.affine else np.zeros(size)
         before = self.nodes[self.place[source]] if self.place[source] >= 0 else None
         if before is not None and isinstance(before.op, Affine) and len(source.users) == 1:
             op = before.op
@@ -241,6 +277,11 @@ class _Translation:
     def refuse(self, node: torch.fx.Node, what: str) -> NoReturn:
         name = node.target if node.op == "call_module" else node.name
         raise ValueError(f"every layer must have a certified operator norm, got {what} at {name}; {REMAINING}.")
+
+
+def _numbers(tensor: torch.Tensor) -> np.ndarray:
+    """A copy in float64: what becomes of the module later is none of the graph's business."""
+    return tensor.detach().to("cpu", torch.float64, copy=True).numpy()
 
 
 def _pooled(reduce: Callable, size: tuple[int, ...], step: tuple[int, ...], h: np.ndarray) -> np.ndarray:

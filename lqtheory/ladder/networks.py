@@ -17,7 +17,7 @@ from .. import evaluate
 from ..bounds import IDENTITY, RELU, Linear, Moments, second_moments
 from ..bounds.graph import Graph, Observed, check_graphs, observe
 from ..bounds.network import check_pair
-from ..bounds.trace import trace
+from ..bounds.trace import Traced
 from ..evaluate import LinearStack, Sample
 from ..pruning import Layer
 from ..pruning.masks import keeps_largest
@@ -60,6 +60,7 @@ class Dense:
     network: LinearStack
     sample: Sample
     reason: str = "the layers of a stack are bounded within the whole, not by themselves."
+    traced: Traced | None = None
 
     @cached_property
     def outcome(self) -> Outcome:
@@ -96,7 +97,8 @@ class Dense:
 
     def of_module(self, module: nn.Module) -> Pruned:
         """A module that is a stack of the same layers; ValueError for any other."""
-        stack = stack_in(traced(module, self.sample.x), self.sample.x.shape[1:])
+        graph = self.traced.like(module) if self.traced else traced(module, self.sample.x).graph
+        stack = stack_in(graph, self.sample.x.shape[1:])
         check_pair(self.linears, [] if stack is None else linears_of(stack))
         assert stack is not None
         return self.pruned(stack)
@@ -158,11 +160,16 @@ class DenseModule:
 class DenseGraph(DenseModule):
     """A module that torch.fx can trace and whose layers all have a certified norm, in float64."""
 
-    graph: Graph = field(kw_only=True)
+    traced: Traced = field(kw_only=True)
 
-    @cached_property
+    @property
+    def graph(self) -> Graph:
+        """As the bounds take it: batch norms folded, in float64."""
+        return self.traced.graph
+
+    @property
     def network(self) -> Network:
-        """Evaluated as the bounds take it: batch norms folded, in float64."""
+        """Evaluated as the bounds take it."""
         return self.graph
 
     @cached_property
@@ -182,7 +189,7 @@ class DenseGraph(DenseModule):
 
     def of_module(self, module: nn.Module) -> Pruned:
         """A module with the same graph; ValueError for any other."""
-        graph = traced(module, self.sample.x)
+        graph = self.traced.like(module)
         check_graphs(self.graph, graph)
         return self.pruned(graph)
 
@@ -190,14 +197,15 @@ class DenseGraph(DenseModule):
 def dense_of(model: nn.Module, sample: Sample) -> Dense | DenseModule:
     """The module as the kind of which most is known: a stack, a graph, or any module."""
     try:
-        graph = traced(model, sample.x)
+        found = traced(model, sample.x)
+        stack = None if folded(model) else stack_in(found.graph, sample.x.shape[1:])
     except ValueError as error:
         return DenseModule(model, sample, str(error))
-    stack = None if folded(model) else stack_in(graph, sample.x.shape[1:])
     if stack is None:
         reason = f"tiers A, E, F and H are for stacks of linear layers with ReLU, got {type(model).__name__}."
-        return DenseGraph(model, sample, reason, graph=graph)
-    return Dense(stack, replace(sample, x=sample.x.reshape(len(sample.y), -1).astype(np.float64)))
+        return DenseGraph(model, sample, reason, traced=found)
+    flat = sample.x.reshape(len(sample.y), -1).astype(np.float64)
+    return Dense(stack, replace(sample, x=flat), traced=found)
 
 
 def folded(model: nn.Module) -> bool:
@@ -205,9 +213,9 @@ def folded(model: nn.Module) -> bool:
     return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())
 
 
-def traced(model: nn.Module, x: np.ndarray) -> Graph:
-    """The graph of a module, seen on two inputs; ValueError names the first layer without a certified norm."""
-    return trace(model, torch.from_numpy(np.asarray(x[:2], dtype=np.float64)))
+def traced(model: nn.Module, x: np.ndarray) -> Traced:
+    """The module, seen on two inputs."""
+    return Traced.of(model, torch.from_numpy(np.asarray(x[:2], dtype=np.float64)))
 
 
 @dataclass(frozen=True, eq=False)

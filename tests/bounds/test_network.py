@@ -1,5 +1,6 @@
 """Theorems 13 to 16: no violation on random and on real networks, the tiers in order, the tight cases tight."""
 
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 from lqtheory.bounds import (
     IDENTITY,
     Linear,
+    Moments,
     forward,
     input_radius,
     layers as layers_module,
@@ -19,6 +21,7 @@ from lqtheory.bounds import (
     tier_c,
     tier_d,
 )
+from lqtheory.bounds.moments import rms_response
 from lqtheory.bounds.network import Q_GRID, exact_local
 
 
@@ -119,6 +122,31 @@ def test_exact_local_error_survives_cancellation(seed):
     truth = sum(sum(Fraction(a) * Fraction(b) for a, b in zip(row, change[0], strict=True)) ** 2 for row in h) / 3
     value = exact_local(dense[0], other[0], second_moments(dense, h)[0])
     assert Fraction(value) ** 2 >= truth
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-170, 1e150])
+@pytest.mark.parametrize("shifted", [False, True])
+def test_a_response_is_the_same_from_inputs_and_from_their_moments(size, shifted, tolerance):
+    """Inputs fewer than half their coordinates are kept; both ways cover the exact value."""
+    generator = np.random.default_rng(0)
+    h, change = size * generator.normal(size=(4, 9)), generator.normal(size=(3, 9)) / 8
+    shift = size * generator.normal(size=3) if shifted else np.zeros(3)
+    few = Moments.of(h)
+    assert few.rows is not None
+    assert Moments.of(h[:, :8]).rows is None
+    exact = [[sum(Fraction(a) * Fraction(b) for a, b in zip(d, x, strict=True)) for d in change] for x in h]
+    truth = sum((z + Fraction(c)) ** 2 for row in exact for z, c in zip(row, shift, strict=True)) / len(h)
+    for moments in (few, replace(few, rows=None)):
+        value = Fraction(rms_response(change, moments, shift)) ** 2
+        assert value >= truth
+        assert size != 1 or value <= truth * (1 + Fraction(tolerance["inequality"]))
+
+
+def test_inputs_that_are_kept_are_a_copy():
+    h = np.ones((2, 9))
+    moments = Moments.of(h)
+    h[:] = 0
+    assert rms_response(np.ones((1, 9)), moments) >= 9
 
 
 def test_one_linear_layer_is_exact_in_tier_c(tolerance, check, smallest, prune):
