@@ -83,13 +83,15 @@ def main() -> None:
     torch.set_num_threads(1)
     benches = {"ResNet-20": lambda: resnet(folder, "20")}
     benches |= {n: lambda file=file: mlp(folder, folder / "models" / file, "mnist") for n, file in FILES.items()}
-    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    kept = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    lines = {line["network"]: line for line in kept}
     for name, bench in benches.items():
         if options.only in (None, name):
             line = {**overhead(name, bench()), **asdict(Provenance(0))}
-            lines = [each for each in lines if each["network"] != name] + [line]
+            lines[name] = line
             print({key: value for key, value in line.items() if key not in ("versions", "commit")}, flush=True)
-    RESULTS.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ordered = sorted(lines.values(), key=lambda line: line["bare"])
+    RESULTS.write_text("".join(json.dumps(line) + "\n" for line in ordered))
 
 
 if __name__ == "__main__":
