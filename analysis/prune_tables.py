@@ -1,6 +1,6 @@
 """The tables about pruned language models and about the memory that pruning takes, made from their records."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import series
 
@@ -10,8 +10,9 @@ from lqtheory.records import Record
 Rows = list[list[str]]
 SHARES, OF_HEADS = (0.5, 0.6, 0.7, 0.8, 0.9), (0.125, 0.25, 0.5, 0.75)
 NAMES = {
-    "support search": "support search, counts of magnitude",
-    "magnitude, least squares": "magnitude, least squares",
+    "heads by least squares": "by least squares, re-fitted",
+    "heads by magnitude, least squares": "by magnitude, re-fitted",
+    "heads by magnitude": "by magnitude",
     "SparseGPT": "SparseGPT, the same density in every layer",
     "Wanda": "Wanda, the same density in every neuron",
     "Wanda, least squares": "Wanda, the same density in every neuron, least squares",
@@ -38,8 +39,9 @@ def perplexities_without_heads() -> Rows:
 def lost_bytes() -> Rows:
     """Tier G beside what was counted."""
     found = [r for r in points() if not r.setting["method"].startswith("heads")]
-    cell = lambda r: f"{r.bound:.1%} ({r.measured:.1%})".replace("%", " %")  # noqa: E731
-    return by_method("next bytes lost, at most (counted)", found, SHARES, 0.8, cell)
+    return by_method(
+        "next bytes lost", found, SHARES, 0.8, lambda r: f"{100 * r.bound:.1f} % ({100 * r.measured:.1f} %)"
+    )
 
 
 def by_method(
@@ -62,9 +64,19 @@ def percent(share: float) -> str:
 
 def memory() -> Rows:
     rows = [["magnitude with the re-fit, in place, MB", "weights", "before", "more at the peak", "of it held"]]
-    found: list[Mapping[str, float]] = series.lines(series.RESULTS / "prune_memory.jsonl")
+    found = series.lines(series.RESULTS / "prune_memory.jsonl")
     keys = ("weights_mb", "before_mb", "peak_mb", "held_mb")
     return rows + [[str(row["network"]), *(f"{row[key]:,.0f}" for key in keys)] for row in found]
 
 
-TABLES = (memory,)
+def facts() -> list[tuple[str, str]]:
+    """Sentences of the page with numbers of the records."""
+    found = records.read(series.RESULTS / "prune_language_model.jsonl")
+    layers, (steps,) = sum(r.setting.get("layers", 0) for r in found), {r.setting["steps"] for r in found}
+    return [
+        ("experiments_pruning.md", f"{len(points())} pruned models, {layers:,} bounds of layers"),
+        ("experiments_pruning.md", f"in {steps:,} steps"),
+    ]
+
+
+TABLES = (perplexities, lost_bytes, perplexities_without_heads, memory)
