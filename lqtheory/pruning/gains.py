@@ -1,6 +1,7 @@
 """How much the output of a module answers to an error of each neuron."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -27,11 +28,10 @@ def gains(
         part.owner.register_forward_hook(lambda _, __, z, name=part.name: reached.update({name: z})) for part in parts
     ]
     count = 0
-    with hooked(hooks), evaluating(model), torch.enable_grad():
+    with hooked(hooks), evaluating(model), _unfrozen(model), torch.enable_grad():
         for piece in batches(inputs, batch):
             reached.clear()
-            f = first_tensor(run(model, _requiring(piece)))
-            f = f.flatten(1)
+            f = first_tensor(run(model, piece)).flatten(1)
             direction = torch.randn(f.shape, generator=generator).to(f)
             direction -= direction.mean(1, keepdim=True)
             names = [name for name, z in reached.items() if isinstance(z, torch.Tensor) and z.requires_grad]
@@ -45,10 +45,14 @@ def gains(
     return {name: np.sqrt(value / count) for name, value in total.items()}
 
 
-def _requiring(inputs: Inputs) -> Inputs:
-    """The same with floating tensors that ask for gradients, so that frozen networks give some as well."""
-    if isinstance(inputs, torch.Tensor):
-        return inputs.clone().requires_grad_() if inputs.is_floating_point() else inputs
-    if isinstance(inputs, Mapping):
-        return {key: _requiring(value) for key, value in inputs.items()}
-    return tuple(_requiring(value) for value in inputs)
+@contextmanager
+def _unfrozen(model: nn.Module) -> Iterator[None]:
+    """All parameters ask for gradients, those that did not only so long."""
+    frozen = [p for p in model.parameters() if p.is_floating_point() and not p.requires_grad]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_()
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)

@@ -237,3 +237,13 @@ def test_outputs_are_gone_once_the_next_layer_has_them():
         layer.register_forward_hook(count)
     observe(model, prunable(model), torch.zeros(3, 4), answers=True)
     assert alive == [1] + 8 * [2]
+
+
+def test_gains_of_a_frozen_network_on_tokens_are_those_of_the_same_one_in_training():
+    torch.manual_seed(0)
+    model, tokens = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), torch.arange(5)
+    parts = prunable(model)
+    free, frozen = gains(model, parts, tokens), gains(model.requires_grad_(False), parts, tokens)
+    assert all(np.array_equal(free[part.name], frozen[part.name]) for part in parts)
+    assert all(free[part.name].min() > 0 for part in parts)
+    assert not any(parameter.requires_grad for parameter in model.parameters())
