@@ -1,6 +1,6 @@
 """How much the output of a module answers to an error of each neuron."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
