@@ -3,12 +3,14 @@
 5,000 labelled images that no network was trained on and no truth was measured on; the laws of `lqtheory.prediction`,
 each scope. Writes analysis/results/zoo_predictions.jsonl, one line for each network whose truth is recorded; with
 --refit zoo_predictions_refit.jsonl, the same for re-fitted weights; with --more zoo_predictions_more.jsonl, what four
-times as many images say to first order, for the scopes where 5,000 leave too much noise.
+times as many images say to first order, for the scopes where 5,000 leave too much noise; with --again
+zoo_predictions_again.jsonl, what the re-fitted truth is on 5,000 other images: how far it repeats itself.
 
     python analysis/zoo_predictions.py --data FOLDER --networks FOLDER
 """
 
 import argparse
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -17,10 +19,19 @@ from pathlib import Path
 
 import torch
 import train_zoo
-from train_zoo import ROOT, TRAINED_ON, Setting, append_line, images, load, read_lines, settings
-from zoo_truth import SCOPES
+from train_zoo import CALIBRATION, ROOT, TRAINED_ON, Setting, append_line, images, load, read_lines, settings
+from zoo_truth import REFIT_STEP, SCOPES, Subject, Zoo
 
-from lqtheory.prediction import Judged, first_order, independent_errors, measured, predicted
+from lqtheory.prediction import (
+    OCTAVE,
+    Judged,
+    first_order,
+    independent_errors,
+    largest_passing,
+    measured,
+    predicted,
+    sparsity_at,
+)
 from lqtheory.records import Provenance
 
 RESULTS = ROOT / "analysis" / "results"
@@ -56,6 +67,19 @@ def refitted(_: Setting, judged: Judged) -> Predicted:
     }
 
 
+def again(setting: Setting, judged: Judged) -> Predicted:
+    """By scope the re-fitted truth, of the images behind those for calibration; the search starts at what it was."""
+    assert judged.labels is not None
+    calibration, x, y = judged.inputs[:CALIBRATION], judged.inputs[CALIBRATION:], judged.labels[CALIBRATION:]
+    subject, found = Subject(judged.model, Zoo(x, y, calibration)), {}
+    for scope in SCOPES:
+        name = f"{scope} re-fitted"
+        start = round(-OCTAVE * math.log2(1 - read_lines(train_zoo.RESULTS)[setting.name]["truth"][name]))
+        j = largest_passing(lambda j, scope=scope: subject.passes(scope, j, refit=True), start, REFIT_STEP)
+        found[name] = sparsity_at(j)
+    return {"measured": found}
+
+
 def run(
     predict: Callable[[Setting, Judged], Predicted],
     path: Path,
@@ -82,6 +106,7 @@ def main() -> None:
     parser.add_argument("--networks", type=Path, default=ROOT / "build" / "zoo", help="folder of the networks")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--refit", action="store_true", help="predict for re-fitted weights")
+    kind.add_argument("--again", action="store_true", help="measure the re-fitted truth on other images")
     kind.add_argument("--more", action="store_true", help=f"predict from {MORE:,} images")
     parser.add_argument("--rank", type=int, default=0, help="do every RANKS-th network, from this one on")
     parser.add_argument("--ranks", type=int, default=1)
@@ -90,6 +115,8 @@ def main() -> None:
     predict, name, count = predictions, "zoo_predictions", IMAGES
     if arguments.refit:
         predict, name = refitted, "zoo_predictions_refit"
+    elif arguments.again:
+        predict, name, count = again, "zoo_predictions_again", CALIBRATION + IMAGES
     elif arguments.more:
         predict, name, count = from_more, "zoo_predictions_more", MORE
     x, y = (each[TRAINED_ON : TRAINED_ON + count] for each in images(arguments.data, "train"))

@@ -13,9 +13,12 @@ import torch
 import train_zoo
 import zoo_for_kills
 import zoo_indices
+import zoo_predictions
 from torch import nn
 from train_zoo import append_line, design, read_lines
-from zoo_truth import Subject, Zoo, sparsity_at
+from zoo_truth import SCOPES, Subject, Zoo, sparsity_at
+
+from lqtheory.prediction import Judged
 
 
 def by_hand(d):
@@ -131,3 +134,38 @@ def test_indices_of_a_network_by_scope():
     assert found["layer"]["gini"] == pytest.approx(1 / 3, abs=0.01)  # uniform weights
     assert list(found["tensors"]) == ["1.weight", "3.weight", "5.weight"]
     json.dumps(found, allow_nan=False)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A setting, its network, images and labels."""
+    chosen = next(s for s in zoo_for_kills.settings() if s.family == "cnn")
+    x, y = zoo_for_kills.images(192)
+    return chosen, train_zoo.train(chosen, x[:64], y[:64]), x[64:], y[64:]
+
+
+def test_measured_again_on_the_same_images_the_truth_is_the_truth(tiny, tmp_path, monkeypatch):
+    chosen, network, x, y = tiny
+    truth = Subject(network, Zoo(x[64:], y[64:], x[:64])).truth()
+    monkeypatch.setattr(train_zoo, "RESULTS", tmp_path / "zoo.jsonl")
+    monkeypatch.setattr(zoo_predictions, "CALIBRATION", 64)
+    append_line(train_zoo.RESULTS, {"name": chosen.name, "truth": truth})
+    found = zoo_predictions.again(chosen, Judged(network, x, y))["measured"]
+    assert found == {name: value for name, value in truth.items() if name.endswith("re-fitted")}
+
+
+def test_predictions_of_a_network_and_their_record(tiny, tmp_path, monkeypatch):
+    chosen, network, x, y = tiny
+    judged = Judged(network, x, y)
+    found = zoo_predictions.predictions(chosen, judged)
+    assert all(set(scopes) == set(SCOPES) for scopes in found.values())
+    assert len(found) == 3
+    assert zoo_predictions.from_more(chosen, judged) == {"first_order": {"neuron": found["first_order"]["neuron"]}}
+    monkeypatch.setattr(train_zoo, "RESULTS", tmp_path / "zoo.jsonl")
+    monkeypatch.setattr(zoo_predictions, "load", lambda setting, path: (network, 0.0))
+    append_line(train_zoo.RESULTS, {"name": chosen.name})
+    other = dataclasses.replace(chosen, number=99)  # of which there is no truth
+    for _ in range(2):
+        zoo_predictions.run(lambda *_: found, tmp_path / "found.jsonl", x, y, tmp_path, [chosen, other])
+    (line,) = (tmp_path / "found.jsonl").read_text().splitlines()
+    assert json.loads(line)["predicted"] == found
