@@ -84,8 +84,15 @@ def _patches(layer: Any, h: torch.Tensor) -> torch.Tensor:
 
 def second_moment(inputs: torch.Tensor) -> Float64[np.ndarray, "groups d+1 d+1"]:
     """The mean of $(h,1)(h,1)^T$ for each group, in float64."""
-    with_one = torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1).movedim(1, 0).to(torch.float64)
-    return (with_one.mT @ with_one / inputs.shape[0]).cpu().numpy()
+    rows = with_one(inputs).movedim(1, 0)
+    return (rows.mT @ rows / inputs.shape[0]).cpu().numpy()
+
+
+def with_one(h: torch.Tensor) -> torch.Tensor:
+    """Rows in float64, each with a 1 after it."""
+    rows = h.new_ones((*h.shape[:-1], h.shape[-1] + 1), dtype=torch.float64)
+    rows[..., :-1] = h
+    return rows
 
 
 def observe(

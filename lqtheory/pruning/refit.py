@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import nn
 
-from .observation import ROWS, Observed, sampled_inputs
+from .observation import ROWS, Observed, sampled_inputs, with_one
 from .parts import Prunable
 from .running import Inputs, evaluating, hooked, run
 
@@ -38,7 +38,7 @@ class Regression:
     @classmethod
     def of(cls, h: torch.Tensor, z: torch.Tensor, intercept: bool = True) -> "Regression":
         """From rows of inputs [n, d] and of wanted outputs [n, out]."""
-        rows = torch.cat([h, torch.ones_like(h[:, :1])], 1).double()
+        rows = with_one(h)
         second, cross = rows.T @ rows / len(rows), z.double().T @ rows / len(rows)
         return cls(second.cpu().numpy(), cross.cpu().numpy(), intercept)
 
