@@ -154,7 +154,7 @@ def test_a_head_is_its_rows_and_columns(kind):
 def test_removing_zeroed_heads_changes_nothing_and_counts_are_exact(kind, recipe, blocks):
     model, total = small(kind), sum(HEADS[kind])
     dense, weights = answer(model, tokens()), sum(p.numel() for p in model.parameters())
-    for drop in range(total - len(HEADS[kind]) + 1):
+    for drop in sorted({0, 1, 3, total - len(HEADS[kind])}):
         each = replace(recipe, sparsity=drop / total, pattern="heads", rows=2)
         pruned = by_blocks(model, each, inputs()) if blocks else each(model, refit=inputs())
         smaller = without_heads(pruned.model)
