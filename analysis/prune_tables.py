@@ -75,7 +75,7 @@ def facts() -> list[tuple[str, str]]:
     layers, (steps,) = sum(r.setting.get("layers", 0) for r in found), {r.setting["steps"] for r in found}
     return [
         ("experiments_pruning.md", f"{len(points())} pruned models, {layers:,} bounds of layers"),
-        ("experiments_pruning.md", f"in {steps:,} steps"),
+        ("experiments_pruning.md", f"trains one, in {steps:,} steps"),
     ]
 
 

@@ -1,6 +1,9 @@
 """The language model of the experiments: its text, that it is trained, and that the same seed trains the same one."""
 
+from pathlib import Path
+
 import prune_language_model as experiment
+import prune_tables
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -41,3 +44,19 @@ def test_training_is_repeated_by_its_seed_and_learns(monkeypatch):
             for model in (experiment.network(), models[0])
         )
     assert after < 0.8 * before
+
+
+@pytest.mark.parametrize(("page", "sentence"), prune_tables.facts())
+def test_sentences_have_the_numbers_of_the_records(page, sentence):
+    text = (Path(__file__).parents[2] / "docs" / page).read_text()
+    assert sentence in " ".join(text.split())
+
+
+def test_the_support_search_is_ahead_and_no_bound_of_a_layer_is_violated():
+    found = {(r.setting["method"], r.sparsity): r.setting["perplexity"] for r in prune_tables.points()}
+    for share in experiment.SPARSITIES:
+        ours, *others = (found[method, share] for method in experiment.METHODS)
+        assert ours < min(others[1:])
+    every = prune_tables.records.read(experiment.RESULTS)
+    assert len(found) == 5 * len(experiment.METHODS) + 4 * len(experiment.OF_HEADS)
+    assert not any(r.violated or r.setting.get("violations") for r in every)
