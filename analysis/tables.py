@@ -231,7 +231,9 @@ def facts() -> list[tuple[str, str]]:
     numbers, networks = sum(line["checked"] for line in real), len({line["network"] for line in real})
     pairs, promises = (sum(line[name] for line in random) for name in ("pairs", "promises"))
     weights, images = {r.setting["weights"] for r in demo}, re.findall(r"[\d,]+ (?=held-out)", DATA)[0]
+    zoo = [("experiments_zoo.md", sentence) for sentence in zoo_tables.facts()]
     return [
+        *zoo,
         ("faq.md", f"My network has N/d = {counts}"),
         ("which-index.md", f"is N/d = {counts} compressible?"),
         ("faq.md", f"about 10^{round(math.log10(tier_c))} times the truth for a ResNet-20"),

@@ -61,6 +61,10 @@ def network(family, k):
         "zoo_scores": {"name": name, "indices": {"inputs": {"gini": 0.2 + level}}},
         "zoo_weightwatcher": {"name": name, "alpha": 2.0 + np.sin(k)},
         "zoo_predictions": {"name": name, "predicted": laws},
+        "zoo_predictions_refit": {
+            "name": name if k < 10 else "",
+            "predicted": {"first_order": {"global re-fitted": 0.45 + level / 2}},
+        },
     }
 
 
@@ -82,4 +86,13 @@ def test_the_study_of_networks_made_by_hand(tmp_path, monkeypatch):
     errors = {(r["index"], r["truth"]): r["median"] for r in records if r["quantity"] == "error"}
     assert errors["first_order", "global"] == pytest.approx(0.1)
     assert errors["first_order, calibrated", "global"] < 0.05
+    (refit,) = [
+        r for r in records if r["quantity"] == "points" and r["truth"] == "global re-fitted" and r["family"] == "mlp"
+    ]
+    assert len(refit["points"]) == 10
+    assert not [r for r in gini if r["index"] == "first_order global re-fitted"]
+    some = [r for r in records if r["quantity"] == "of some" and r["family"] == "mlp"]
+    assert {r["networks"] for r in some} == {10}
+    assert {r["index"]: r["spearman"][0] for r in some}["first_order global re-fitted"] == 1
+    assert errors["first_order", "global re-fitted"] == pytest.approx(0.05)
     json.dumps(records, allow_nan=False)
