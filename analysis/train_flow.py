@@ -81,24 +81,23 @@ def residual_mlp() -> nn.Sequential:
 
 
 def residual_cnn() -> nn.Sequential:
-    """A strided convolution and three blocks of 8 channels at 14 x 14, the same of 16 at 7 x 7, and the mean."""
-    layers: list[nn.Module] = []
-    for before, width in ((1, 8), (8, 16)):
-        layers.append(nn.Sequential(nn.Conv2d(before, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()))
-        layers += [Block(width, width, True) for _ in range(3)]
-    return channels_last(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)))
+    """A convolution with stride 4 to 12 channels of 7 x 7, four blocks with 24 inner channels each, and the mean."""
+    stem = nn.Sequential(nn.Conv2d(1, 12, 5, 4, 2, bias=False), nn.BatchNorm2d(12), nn.ReLU())
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 10))
+    return channels_last(nn.Sequential(stem, *(Block(12, 24, True) for _ in range(4)), *head))
 
 
 @dataclass(frozen=True)
 class Network(training.Network):
-    """A network with the stages of its path of features."""
+    """A network with the stages of its path of features, and the strengths of feature flow that are tried."""
 
     stages: tuple[range, ...]
+    strengths: tuple[float, ...]
 
 
 NETWORKS = {
-    "residual MLP": Network(residual_mlp, 8, 2, 30_000, (range(7),)),
-    "residual CNN": Network(residual_cnn, 6, 1, 10_000, (range(4), range(4, 8))),
+    "residual MLP": Network(residual_mlp, 8, 2, 30_000, (range(7),), (0.03, 0.1)),
+    "residual CNN": Network(residual_cnn, 8, 2, 10_000, (range(5),), (0.003, 0.01)),
 }
 
 
@@ -142,14 +141,15 @@ class Method:
     strength: float = 0.0
 
 
-METHODS = {
-    "none": [Method("none")],
-    "length and curvature": [Method("length and curvature", s) for s in (0.03, 0.1)],
-    "l1 of the scales": [Method("l1 of the scales", s) for s in (1e-3, 5e-3)],
-    "group lasso": [Method("group lasso", s) for s in (1e-4, 5e-4)],
-}
+BESIDE = {"l1 of the scales": (1e-3, 5e-3), "group lasso": (1e-4, 5e-4)}
 ABLATION = ("length", "curvature")  # one without the other, as strong as both together
 FLOWS = {"length": [length], "curvature": [curvature], "length and curvature": [length, curvature]}
+
+
+def candidates(network: str) -> dict[str, list[Method]]:
+    """The strengths of each penalty that are tried on a network."""
+    strengths = {"none": (0.0,), "length and curvature": NETWORKS[network].strengths, **BESIDE}
+    return {name: [Method(name, strength) for strength in tried] for name, tried in strengths.items()}
 
 
 def trained(network: Network, method: Method, seed: int, split: Split) -> nn.Sequential:
@@ -216,8 +216,8 @@ def asked(network: str, method: Method, seed: int) -> dict[str, Any]:
 def chosen(network: str, lines: Lines) -> Iterator[Method]:
     """The strengths that thin most on the validation images, with the first seed, and the ablation at that strength."""
     found = lines.read()
-    for name, candidates in METHODS.items():
-        tried = [asked(network, method, SEEDS[0]) for method in candidates]
+    for name, methods in candidates(network).items():
+        tried = [asked(network, method, SEEDS[0]) for method in methods]
         mine = [line for line in found if line["setting"] in tried]
         if not mine:
             return
@@ -229,8 +229,8 @@ def chosen(network: str, lines: Lines) -> Iterator[Method]:
 
 def work(network: str, lines: Lines) -> Iterator[tuple[Method, int]]:
     """All strengths with the first seed, the unpenalised network first; then what is chosen with all seeds."""
-    for candidates in METHODS.values():
-        yield from ((method, SEEDS[0]) for method in candidates)
+    for methods in candidates(network).values():
+        yield from ((method, SEEDS[0]) for method in methods)
     for seed in SEEDS:
         yield from ((method, seed) for method in chosen(network, lines))
 

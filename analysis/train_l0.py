@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -46,8 +47,8 @@ lenet300 = partial(mlp, 784, 300, 100, 10)
 NETWORKS = {
     "LeNet-300-100, MNIST": Network(lenet300, 6, 2, None, "mnist"),
     "LeNet-300-100, Fashion-MNIST": Network(lenet300, 6, 2, None, "fashion-mnist", 0.2),
-    "LeNet-300-100, Fashion-MNIST, 18 epochs": Network(lenet300, 18, 3, None, "fashion-mnist", 0.2),
-    "LeNet-5, MNIST": Network(lenet5, 10, 2, 30_000, "mnist"),
+    "LeNet-300-100, Fashion-MNIST, 18 epochs": Network(lenet300, 18, 3, None, "fashion-mnist", 0.05),
+    "LeNet-5, MNIST": Network(lenet5, 10, 2, 30_000, "mnist", 3.0),
 }
 
 
@@ -189,6 +190,20 @@ def table(lines: Lines) -> Iterator[str]:
             yield row(network, method.penalty, given, len(mine), dense, ratio, kept, then, untuned)
 
 
+def gains(lines: Lines) -> Iterator[str]:
+    """How many times the mean ratio of plain training l0 gives, with fine-tuning and without."""
+    yield row("network", "both fine-tuned", "neither fine-tuned", "l0 fine-tuned, plain training not")
+    yield row(*["---"] * 4)
+    for network in NETWORKS:
+        methods = [best(network, penalty, lines) for penalty in ("l0 + l2", PLAIN)]
+        settings = [[asked(network, method, seed) for seed in SEEDS] for method in methods if method]
+        if len(settings) < 2:
+            continue
+        l0, plain = ([line for line in lines.read() if line["setting"] in of_method] for of_method in settings)
+        pairs = (("ratio", "ratio"), ("ratio_untuned", "ratio_untuned"), ("ratio", "ratio_untuned"))
+        yield row(network, *(f"{mean(x[a] for x in l0) / mean(x[b] for x in plain):.1f}" for a, b in pairs))
+
+
 def missing(network: str, data: Path) -> Iterator[Job]:
     """What has no line yet."""
     split = Split.of(data / NETWORKS[network].data, NETWORKS[network].images)
@@ -197,4 +212,4 @@ def missing(network: str, data: Path) -> Iterator[Job]:
 
 
 if __name__ == "__main__":
-    command(__doc__, NETWORKS, missing, table(LINES))
+    command(__doc__, NETWORKS, missing, chain(table(LINES), [""], gains(LINES)))

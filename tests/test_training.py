@@ -208,10 +208,10 @@ def test_flow_penalties_are_of_the_pass_just_made_and_make_what_they_name_small(
 
 
 def test_the_ablation_has_the_strength_that_thins_most_and_the_table_its_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_flow, "NETWORKS", {"x": train_flow.Network(tiny, 1, 1, 1, ())})
+    monkeypatch.setattr(train_flow, "NETWORKS", {"x": train_flow.Network(tiny, 1, 1, 1, (), (0.03, 0.1))})
     lines, other = Lines(tmp_path / "lines.jsonl"), [train_flow.Method(part, 0.1) for part in train_flow.ABLATION]
     keys = ("dense_accuracy", "channels", "kept_macs", "accuracy", "channels_untuned", "weights_untuned")
-    for method in [m for candidates in train_flow.METHODS.values() for m in candidates] + other:
+    for method in [m for methods in train_flow.candidates("x").values() for m in methods] + other:
         found = {**dict.fromkeys(keys, 0.25), "kept": 0.5 - method.strength}
         lines.write(train_flow.asked("x", method, 0), found, 0)
     best = {method.penalty: method.strength for method in train_flow.chosen("x", lines)}
@@ -227,8 +227,9 @@ def test_the_page_has_the_tables_of_the_records_and_no_promise_is_broken():
     found = records.read(train_frontier.PATH)
     tables = [
         train_frontier.table(found),
-        train_l0.table(Lines(training.RESULTS / "train_l0.jsonl")),
-        train_flow.table(Lines(training.RESULTS / "train_flow.jsonl")),
+        train_l0.table(train_l0.LINES),
+        train_l0.gains(train_l0.LINES),
+        train_flow.table(train_flow.LINES),
     ]
     for table in tables:
         assert "\n".join(table) in page
