@@ -25,7 +25,9 @@ def check(rms, dense, pruned, x):
     assert not c.violated(rms(observed)), (c, rms(observed))
     assert c.value <= b.value
     assert all(norm <= most for norm, most in zip(map(np.linalg.norm, observed), each, strict=True))
-    assert rms(each[:, None]) <= c.value * (1 + 1e-9)
+    # the allowance for rounding is that of a whole layer here and that of a group of channels in tier C
+    rounding = rms(graph_per_input(graphs[0], graphs[0], inputs)[:, None])
+    assert rms(each[:, None]) <= c.value * (1 + 1e-9) + rounding
     return b, c, each, rms(observed)
 
 
@@ -39,6 +41,11 @@ def test_no_violation_on_250_random_networks_with_four_masks_each(rms):
             hat = masked(graph, generator)
             bound = graph_tier_c(graph, hat, seen)
             assert not bound.violated(rms(graph(inputs) - hat(inputs)))
+
+
+@pytest.mark.parametrize("seed", [21296, 62994])
+def test_a_group_of_channels_that_sees_nothing(rms, seed):
+    check(rms, *case(seed))
 
 
 @pytest.mark.slow
