@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from prune_channels import Block
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
@@ -272,24 +273,9 @@ def test_what_cannot_be_traced_and_what_has_no_channels_is_said():
         Recipe(0.5, pattern="rows")
 
 
-class Basic(nn.Module):
-    """A block of Distiller's ResNet-20, with a convolution where it halves the pixels."""
-
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        step = after // before
-        self.conv1, self.bn1 = nn.Conv2d(before, after, 3, step, 1, bias=False), nn.BatchNorm2d(after)
-        self.conv2, self.bn2 = nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after)
-        shortcut = (nn.Conv2d(before, after, 1, step, bias=False), nn.BatchNorm2d(after))
-        self.downsample = nn.Sequential(*shortcut) if step > 1 else nn.Identity()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (self.downsample(x) + self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))).relu()
-
-
 def distiller() -> nn.Sequential:
     stages = {
-        f"layer{k}": nn.Sequential(Basic(before, after), Basic(after, after), Basic(after, after))
+        f"layer{k}": nn.Sequential(Block(before, after), Block(after, after), Block(after, after))
         for k, (before, after) in enumerate(((16, 16), (16, 32), (32, 64)), 1)
     }
     stem = {"conv1": nn.Conv2d(3, 16, 3, 1, 1, bias=False), "bn1": nn.BatchNorm2d(16), "relu": nn.ReLU()}
